@@ -1,0 +1,202 @@
+"""Settings of a run: one YAML file, checked before anything starts."""
+
+import pathlib
+from typing import Literal
+
+import pydantic
+import yaml
+
+from tfrs_himirec import errors, files
+
+
+class _Settings(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Columns(_Settings):
+    """Column names of a log that does not use the names of the `raw/` contract."""
+
+    user_id: str = "user_id"
+    item_id: str = "item_id"
+    timestamp: str = "timestamp"
+    weight: str = "weight"
+    title: str = "title"
+    text: str = "text"
+    tags: str = "tags"
+
+
+class Synth(_Settings):
+    """Size of the generated data set."""
+
+    users: int = pydantic.Field(2000, ge=1)
+    items: int = pydantic.Field(2000, ge=1)
+    events: int = pydantic.Field(100_000, ge=1)
+    seed: int = 7
+
+
+class Data(_Settings):
+    """Where the interactions come from.
+
+    `columns` renames the columns of CSV, JSONL and Parquet logs. `on_bad_rows`:
+    `error` stops at the first malformed row, `reject` puts malformed rows into
+    `raw/rejected/` with a reason and goes on.
+    """
+
+    source: Literal["synth", "movielens", "csv", "jsonl", "parquet"] = "parquet"
+    raw: str | None = None
+    columns: Columns = Columns()
+    on_bad_rows: Literal["error", "reject"] = "error"
+    synth: Synth = Synth()
+
+
+class Embedding(_Settings):
+    """Item vectors that the tree is built from.
+
+    `text`: TF-IDF + SVD, or a keras-nlp preset when `preset` names one;
+    `behavior`: PPMI of co-occurrence within `window` events + SVD; `both`: the two
+    side by side, each scaled to unit length; `vectors`: the user's own, a Parquet
+    file with `item_id` and `vector`.
+    """
+
+    kind: Literal["text", "behavior", "both", "vectors"] = "both"
+    dim: int = pydantic.Field(64, ge=2)
+    window: int = pydantic.Field(10, ge=1)
+    preset: str | None = None
+    vectors: str | None = None
+
+
+class Tree(_Settings):
+    """Algorithm 1 of the paper: k clusters, recursion above c items.
+
+    `balance` > 0 limits a cluster to `(1 + balance) * items / k` items.
+    `sample` items at most are used to fit the centroids of one circle.
+    """
+
+    k: int = pydantic.Field(4, ge=2, le=1024)
+    c: int = pydantic.Field(250, ge=1)
+    seed: int = 7
+    balance: float = pydantic.Field(0.0, ge=0.0)
+    sample: int = pydantic.Field(100_000, ge=1)
+    max_depth: int = pydantic.Field(12, ge=1)
+
+
+class Prepare(_Settings):
+    """Cleaning, splitting and the tree. Protocols: `docs/evaluation.md`."""
+
+    min_item_events: int = pydantic.Field(5, ge=1)
+    min_user_events: int = pydantic.Field(2, ge=1)
+    protocol: Literal["A", "B"] = "A"
+    targets: int = pydantic.Field(10, ge=1)
+    test_fraction: float = pydantic.Field(0.2, gt=0, lt=1)
+    validation_fraction: float = pydantic.Field(0.1, gt=0, lt=1)
+    seed: int = 7
+    buckets: int = pydantic.Field(4, ge=1)
+    embedding: Embedding = Embedding()
+    tree: Tree = Tree()
+
+
+class Generator(_Settings):
+    """Stage 1. Lengths in events, `learning_rate` of Adam."""
+
+    dim: int = pydantic.Field(64, ge=2)
+    layers: int = pydantic.Field(2, ge=1)
+    decoder_layers: int = pydantic.Field(1, ge=1)
+    heads: int = pydantic.Field(2, ge=1)
+    dropout: float = pydantic.Field(0.2, ge=0, lt=1)
+    short_term: int = pydantic.Field(128, ge=1)
+    long_term: int = pydantic.Field(32, ge=0)
+    next_items: int = pydantic.Field(10, ge=1)
+    cuts: int = pydantic.Field(32, ge=1)
+    paths: int = pydantic.Field(2, ge=1)
+    stop: Literal["leaf", "adaptive"] = "leaf"
+    spread: float = pydantic.Field(0.5, gt=0, le=1)
+    item_loss_weight: float = pydantic.Field(1.0, ge=0)
+    epochs: int = pydantic.Field(10, ge=1)
+    batch_size: int = pydantic.Field(32, ge=1)
+    learning_rate: float = pydantic.Field(1e-3, gt=0)
+    seed: int = 7
+
+
+class Towers(_Settings):
+    """Stage 2. `loss`: `softmax` over the circle, or `bce`, the paper's Eq. 3."""
+
+    loss: Literal["softmax", "bce"] = "softmax"
+    split_history: int = pydantic.Field(50, ge=1)
+    cuts: int = pydantic.Field(32, ge=1)
+    negatives: int = pydantic.Field(256, ge=1)
+    full_softmax_items: int = pydantic.Field(20_000, ge=0)
+    dropout: float = pydantic.Field(0.2, ge=0, lt=1)
+    epochs: int = pydantic.Field(5, ge=1)
+    batch_size: int = pydantic.Field(32, ge=1)
+    learning_rate: float = pydantic.Field(1e-3, gt=0)
+    seed: int = 7
+
+
+class Recommend(_Settings):
+    """Inference: beams, results per request, and how interests are merged."""
+
+    beams: int = pydantic.Field(6, ge=1)
+    results: int = pydantic.Field(100, ge=1)
+    merge: Literal["joint", "quota"] = "joint"
+    alpha: float = pydantic.Field(1.0, ge=0)
+    popular: int = pydantic.Field(2000, ge=1)
+
+
+class Evaluate(_Settings):
+    """Which rows `evaluation.json` gets."""
+
+    beams: tuple[int, ...] = (2, 4, 6)
+    at: tuple[int, ...] = (20, 50)
+    batch_size: int = pydantic.Field(64, ge=1)
+    markov_window: int = pydantic.Field(10, ge=1)
+    markov_recency: float = pydantic.Field(0.9, gt=0, le=1)
+
+
+class Export(_Settings):
+    """`index`: `exact` (stock TensorFlow ops) or `scann` above `scann_items`."""
+
+    name: str = "himirec"
+    index: Literal["exact", "scann"] = "exact"
+    scann_items: int = pydantic.Field(20_000, ge=1)
+    warmup_records: int = pydantic.Field(4, ge=1, le=250)
+
+
+class Run(_Settings):
+    """Everything `himirec run` needs; saved with every artefact."""
+
+    run_dir: str = "runs/run"
+    data: Data = Data()
+    prepare: Prepare = Prepare()
+    generator: Generator = Generator()
+    towers: Towers = Towers()
+    recommend: Recommend = Recommend()
+    evaluate: Evaluate = Evaluate()
+    export: Export = Export()
+
+
+def load(path: files.Path) -> Run:
+    """Reads and checks a configuration file.
+
+    Raises:
+      HimirecError: the file is missing or not YAML, a key is unknown, or a value
+        is out of range; the message names the key.
+    """
+    try:
+        values = yaml.safe_load(pathlib.Path(path).read_text()) or {}
+    except FileNotFoundError:
+        raise errors.HimirecError(f"{path}: no such configuration file") from None
+    except yaml.YAMLError as error:
+        line = " ".join(str(error).split())
+        raise errors.HimirecError(f"{path}: not valid YAML: {line}") from None
+    try:
+        return Run.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise errors.HimirecError(f"{path}: {_explain(error)}") from None
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; remove it or correct its spelling (docs/configuration.md)"
+    return f"{key}: {first['msg']}, received {first['input']!r}"
