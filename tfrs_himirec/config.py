@@ -37,13 +37,15 @@ class Synth(_Settings):
 class Data(_Settings):
     """Where the interactions come from.
 
-    `columns` renames the columns of CSV, JSONL and Parquet logs. `on_bad_rows`:
+    `columns` renames the columns of CSV, JSONL and Parquet logs; `items` names their
+    item file where it does not stand beside the log. `on_bad_rows`:
     `error` stops at the first malformed row, `reject` puts malformed rows into
     `raw/rejected/` with a reason and goes on.
     """
 
     source: Literal["synth", "movielens", "csv", "jsonl", "parquet"] = "parquet"
     raw: str | None = None
+    items: str | None = None
     columns: Columns = Columns()
     on_bad_rows: Literal["error", "reject"] = "error"
     synth: Synth = Synth()
@@ -111,6 +113,8 @@ class Generator(_Settings):
     stop: Literal["leaf", "adaptive"] = "leaf"
     spread: float = pydantic.Field(0.5, gt=0, le=1)
     item_loss_weight: float = pydantic.Field(1.0, ge=0)
+    item_negatives: int = pydantic.Field(0, ge=0)
+    distance_decay: float = pydantic.Field(0.9, gt=0, le=1)
     epochs: int = pydantic.Field(10, ge=1)
     batch_size: int = pydantic.Field(32, ge=1)
     learning_rate: float = pydantic.Field(1e-3, gt=0)
