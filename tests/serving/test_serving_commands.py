@@ -1,17 +1,19 @@
 """`himirec serve` and `himirec recommend`, as a user starts them."""
 
 import argparse
+import concurrent.futures
 import json
 import re
 import signal
 import subprocess
 import sys
+import threading
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from serving import client, server
+from serving import client, servable, server
 from tfrs_himirec import errors
 from tfrs_himirec.cli import recommend_command, serve_command
 
@@ -64,6 +66,28 @@ def test_serve_answers_and_stops_on_a_signal(model_base, number):
             assert process.wait(timeout=30) == 0
         finally:
             process.kill()
+
+
+def test_stop_finishes_running_requests(model_base, monkeypatch):
+    started, release = threading.Event(), threading.Event()
+    predict = servable.Servable.predict
+
+    def slow(self, request):
+        started.set()
+        release.wait(10)
+        return predict(self, request)
+
+    monkeypatch.setattr(servable.Servable, "predict", slow)
+    stopping = server.start(model_base / "words", port=0)
+    words = client.Client(f"localhost:{stopping.port}", "words")
+    with words, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        answer = pool.submit(words.recommend, [["5"]])
+        assert started.wait(10)
+        stopped = pool.submit(stopping.stop)
+        assert not concurrent.futures.wait([stopped], timeout=0.2).done
+        release.set()
+        assert answer.result()[0].items[0].item_id == "6"
+        stopped.result()
 
 
 def test_serve_refuses_a_base_without_versions(tmp_path):
