@@ -116,6 +116,7 @@ class Generator(_Settings):
     item_negatives: int = pydantic.Field(0, ge=0)
     distance_decay: float = pydantic.Field(0.9, gt=0, le=1)
     epochs: int = pydantic.Field(10, ge=1)
+    patience: int = pydantic.Field(3, ge=1)
     batch_size: int = pydantic.Field(32, ge=1)
     learning_rate: float = pydantic.Field(1e-3, gt=0)
     seed: int = 7
@@ -131,6 +132,7 @@ class Towers(_Settings):
     full_softmax_items: int = pydantic.Field(20_000, ge=0)
     dropout: float = pydantic.Field(0.2, ge=0, lt=1)
     epochs: int = pydantic.Field(5, ge=1)
+    patience: int = pydantic.Field(2, ge=1)
     batch_size: int = pydantic.Field(32, ge=1)
     learning_rate: float = pydantic.Field(1e-3, gt=0)
     seed: int = 7
@@ -153,7 +155,7 @@ class Evaluate(_Settings):
     at: tuple[int, ...] = (20, 50)
     batch_size: int = pydantic.Field(64, ge=1)
     markov_window: int = pydantic.Field(10, ge=1)
-    markov_recency: float = pydantic.Field(0.9, gt=0, le=1)
+    markov_recency: float = pydantic.Field(0.8, gt=0, le=1)
 
 
 class Export(_Settings):

@@ -1,0 +1,107 @@
+"""`evaluation.json`: every model on the same test users with the same metric code."""
+
+import logging
+import pathlib
+
+import numpy as np
+
+from tfrs_himirec import config, errors, files
+from tfrs_himirec.baselines import markov, popular
+from tfrs_himirec.evaluation import metrics, users
+from tfrs_himirec.models import recommender
+from tfrs_himirec.training import artefacts
+
+NAME = "evaluation.json"
+SCHEMA = 1
+_LOG = logging.getLogger(__name__)
+
+
+def evaluate(run: config.Run, run_dir: files.Path) -> dict:
+    """Evaluates the run's models and the baselines, writes and returns the result.
+
+    Raises:
+      HimirecError: a model is missing, or no test user has a history.
+    """
+    prepared = artefacts.Prepared(run_dir)
+    test = users.load(run_dir, "test")
+    if not test.histories:
+        raise errors.HimirecError(
+            f"{run_dir}: no test user has events before the targets; lower "
+            "prepare.targets or import a longer log"
+        )
+    models = _lists_of_baselines(run, prepared) | _lists_of_himirec(run, prepared)
+    seen = {}
+    for name, exclude in (("excluded", True), ("kept", False)):
+        seen[name] = {
+            model: _measure(lists(test, exclude), test, prepared, run.evaluate.at)
+            for model, lists in models.items()
+        }
+        _log_table(name, seen[name])
+    result = {
+        "schema": SCHEMA,
+        "protocol": run.prepare.protocol,
+        "seed": run.prepare.seed,
+        "data": _data(prepared, test),
+        "settings": run.model_dump(exclude={"run_dir", "data"}),
+        "seen": seen,
+    }
+    files.write_json(pathlib.Path(run_dir) / NAME, result)
+    return result
+
+
+def _lists_of_baselines(run: config.Run, prepared: artefacts.Prepared) -> dict:
+    items = prepared.catalog.size
+    training = users.load(prepared.run_dir, "train").histories
+    options = run.evaluate
+    chain = markov.WindowedMarkov(items, options.markov_window, options.markov_recency)
+    models = {"most_popular": popular.MostPopular(items), "markov": chain}
+    longest = max(options.at)
+
+    def lists_of(model):
+        model.fit(training)
+        return lambda test, exclude: users.baseline_lists(
+            model, test, longest, exclude, options.batch_size
+        )
+
+    return {name: lists_of(model) for name, model in models.items()}
+
+
+def _lists_of_himirec(run: config.Run, prepared: artefacts.Prepared) -> dict:
+    stage1, stage2 = artefacts.load_models(run, prepared)
+    model = recommender.Recommender(
+        run, prepared.tree, prepared.catalog, stage1, stage2
+    )
+    return {
+        f"himirec_{beams}beams": users.HimirecLists(
+            model, max(run.evaluate.at), run.evaluate.batch_size, beams=beams
+        )
+        for beams in run.evaluate.beams
+    }
+
+
+def _measure(
+    lists: np.ndarray,
+    test: users.Users,
+    prepared: artefacts.Prepared,
+    at: tuple[int, ...],
+) -> dict[str, float]:
+    values = metrics.per_user(lists, test.targets, at)
+    means = {name: float(value.mean()) for name, value in values.items()}
+    places = np.append(prepared.catalog.places, -1)[lists]
+    leaf_of_place = prepared.tree.leaf_of_place
+    return means | metrics.of_lists(places, prepared.catalog.size, leaf_of_place, at)
+
+
+def _data(prepared: artefacts.Prepared, test: users.Users) -> dict:
+    counts = prepared.manifest.counts
+    names = ("users", "items", "interactions", "leaf_circles")
+    data = {name: getattr(counts, name) for name in names}
+    return data | {"evaluated_users": len(test.histories)}
+
+
+def _log_table(seen: str, rows: dict[str, dict[str, float]]) -> None:
+    names = [n for n in next(iter(rows.values())) if n.startswith(("recall", "hit"))]
+    _LOG.info("seen items %s: %s", seen, "  ".join(["model", *names]))
+    for model, values in rows.items():
+        shown = "  ".join(f"{values[name]:.4f}" for name in names)
+        _LOG.info("%18s  %s", model, shown)

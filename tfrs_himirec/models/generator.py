@@ -1,0 +1,210 @@
+"""Stage 1: the generator of circle paths (paper, section 2.2)."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfrs_himirec import config
+from tfrs_himirec.models import beam_search, decoder, encoder, item_losses
+from tfrs_himirec.training import windows
+from tfrs_himirec.tree import circle_tree
+
+
+class PathTargets:
+    """Turns items that a user consumes next into decisions along their paths."""
+
+    def __init__(self, constants: windows.TreeConstants, k: int, stop: str, spread: float):
+        self._tree = constants
+        self._k = k
+        self._adaptive = stop == "adaptive"
+        self._spread = spread
+
+    def __call__(self, future: tf.Tensor, chosen: tf.Tensor):
+        """Returns the visited circles and the right choices.
+
+        Args:
+          future: int32 `[..., next_items]`, rows; -1 = none.
+          chosen: int32 `[..., paths]`, places in `future` to make paths of.
+
+        Returns:
+          `nodes` and `choices`, int32 `[..., paths, depth]`: the circle that each
+          step decides in and the decision, a number r or k for stop; -1 after it.
+        """
+        leaf = tf.gather(self._tree.leaf_of_row, tf.maximum(future, 0))
+        line = tf.gather(self._tree.ancestors, leaf)
+        line = tf.where(future[..., None] >= 0, line, -1)
+        path = tf.gather(line, chosen, batch_dims=chosen.shape.rank - 1)
+        nodes, below = path[..., :-1], path[..., 1:]
+        number = tf.gather(self._tree.number, tf.maximum(below, 0))
+        choices = tf.where(below >= 0, number, -1)
+        if self._adaptive:
+            stop = tf.gather(
+                self._stops(line), chosen, batch_dims=chosen.shape.rank - 1
+            )
+            stopped = tf.cumsum(tf.cast(stop, tf.int32), axis=-1)
+            choices = tf.where(stop & (stopped == 1), self._k, choices)
+            choices = tf.where((stopped - tf.cast(stop, tf.int32)) > 0, -1, choices)
+        return nodes, choices
+
+    def _stops(self, line: tf.Tensor) -> tf.Tensor:
+        """bool `[..., next_items, depth]`: the future is spread below this circle.
+
+        A circle is a light interest when at least two of the next items are in it and
+        no child holds more than `spread` of them.
+        """
+        same = (line[..., :, None, :] == line[..., None, :, :]) & (
+            line[..., :, None, :] >= 0
+        )
+        count = tf.reduce_sum(tf.cast(same, tf.float32), axis=-2)
+        inside = tf.cast(same[..., :-1], tf.float32)
+        largest = tf.reduce_max(inside * count[..., None, :, 1:], axis=-2)
+        inner = (line[..., :-1] != circle_tree.ROOT) & (line[..., 1:] >= 0)
+        total = count[..., :-1]
+        return inner & (total >= 2) & (largest <= self._spread * total)
+
+
+class Generator(keras.Model):
+    """Encoder and path decoder, trained on the paths of the next items.
+
+    The encoder is also trained to predict the next items themselves, so that its
+    last state is the shared user vector that stage 2 starts from.
+
+    Args:
+      settings: sizes and training options.
+      tree: the circle tree.
+      rows: int64 `[items]`, vocabulary row at each place in tree order.
+    """
+
+    def __init__(
+        self,
+        settings: config.Generator,
+        tree: circle_tree.CircleTree,
+        rows: np.ndarray,
+    ):
+        super().__init__(name="generator")
+        self.settings = settings
+        self.depth = tree.depth
+        self.constants = windows.TreeConstants(tree, rows)
+        self.tables = beam_search.tables(tree, settings.stop == "adaptive")
+        shape = {
+            name: getattr(settings, name) for name in ("dim", "heads", "dropout")
+        }
+        self.encoder = encoder.HistoryEncoder(
+            items=tree.items,
+            places=settings.long_term + settings.short_term,
+            layers=settings.layers,
+            **shape,
+        )
+        self.decoder = decoder.PathDecoder(
+            tree.k, tree.depth, tree.nodes, layers=settings.decoder_layers, **shape
+        )
+        self.encoder.build((None, None))
+        self.decoder.build()
+        self.built = True
+        self.targets = PathTargets(
+            self.constants, tree.k, settings.stop, settings.spread
+        )
+        names = ("loss", "path_loss", "item_loss")
+        self.means = {name: keras.metrics.Mean(name) for name in names}
+
+    @property
+    def metrics(self):
+        return list(self.means.values())
+
+    def call(self, rows, training=False):
+        """Returns the states of histories, see `encoder.HistoryEncoder`."""
+        return self.encoder(rows, training=training)
+
+    def path_log_probabilities(
+        self, numbers, nodes, memory, cuts, rows, training=False
+    ):
+        """Returns the decoder's float32 `[batch, paths, steps, k + 1]`."""
+        allowed = tf.gather(self.tables.allowed, tf.maximum(nodes, 0))
+        visible = tf.pad(rows >= 0, [[0, 0], [1, 0]], constant_values=True)
+        return self.decoder(
+            numbers, nodes, allowed, memory, cuts, visible, training=training
+        )
+
+    def interests(self, rows: tf.Tensor, states: tf.Tensor, beams: int):
+        """Generates circles by constrained beam search.
+
+        Args:
+          rows: int32 `[batch, time]`, the encoder's input.
+          states: float32 `[batch, time + 1, dim]`, the encoder's output.
+          beams: circles to generate.
+
+        Returns:
+          `beam_search.Interests`.
+        """
+        batch = tf.shape(rows)[0]
+        cuts = tf.repeat(last_state(rows)[:, None], beams, axis=1)
+
+        def step(numbers, visited):
+            logs = self.path_log_probabilities(numbers, visited, states, cuts, rows)
+            return logs[:, :, -1]
+
+        return beam_search.beam_search(step, self.tables, self.depth, batch, beams)
+
+    def batch_losses(self, batch: dict[str, tf.Tensor], training: bool):
+        """Returns the mean losses of a batch of windows: path and item."""
+        rows, future = batch["rows"], batch["future"]
+        memory = self.encoder(rows, training=training)
+        first = self.settings.long_term + 1
+        item_loss = item_losses.next_items_loss(
+            memory[:, first:],
+            tf.convert_to_tensor(self.encoder.item_embedding.embeddings),
+            future,
+            self.settings.distance_decay,
+            self.settings.item_negatives,
+        )
+        return self._path_loss(batch, memory, training), item_loss
+
+    def _path_loss(self, batch, memory, training):
+        """Minus the log-likelihood of sampled paths (paper, Eq. 2), per path."""
+        future = tf.gather(batch["future"], batch["cuts"], batch_dims=1)
+        chosen = self._sample(future)
+        nodes, choices = self.targets(future, chosen)
+        count = self.settings.cuts * self.settings.paths
+        nodes = tf.reshape(nodes, [-1, count, self.depth])
+        choices = tf.reshape(choices, [-1, count, self.depth])
+        cuts = batch["cuts"] + self.settings.long_term + 1
+        logs = self.path_log_probabilities(
+            choices[..., :-1],
+            nodes,
+            memory,
+            tf.repeat(cuts, self.settings.paths, axis=1),
+            batch["rows"],
+            training,
+        )
+        right = tf.gather(logs, tf.maximum(choices, 0), batch_dims=3)
+        return -tf.reduce_mean(
+            tf.reduce_sum(tf.where(choices >= 0, right, 0.0), axis=-1)
+        )
+
+    def _sample(self, future):
+        """int32 `[batch, cuts, paths]`: places of the next items, nearer ones more."""
+        order = tf.range(self.settings.next_items, dtype=tf.float32)
+        logits = order * tf.math.log(self.settings.distance_decay)
+        logits = tf.where(future >= 0, logits, -1e9)
+        flat = tf.reshape(logits, [-1, self.settings.next_items])
+        drawn = tf.random.categorical(flat, self.settings.paths, dtype=tf.int32)
+        return tf.reshape(drawn, [-1, self.settings.cuts, self.settings.paths])
+
+    def train_step(self, batch):
+        with tf.GradientTape() as tape:
+            path_loss, item_loss = self.batch_losses(batch, training=True)
+            loss = path_loss + self.settings.item_loss_weight * item_loss
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        self.optimizer.apply(gradients, variables)
+        for name, value in zip(
+            self.means, (loss, path_loss, item_loss), strict=True
+        ):
+            self.means[name].update_state(value)
+        return {name: mean.result() for name, mean in self.means.items()}
+
+
+def last_state(rows: tf.Tensor) -> tf.Tensor:
+    """int32 `[batch]`: index of the state that has seen all of a window."""
+    index = tf.range(1, tf.shape(rows)[1] + 1)
+    return tf.reduce_max(tf.where(rows >= 0, index[None], 0), axis=1)
