@@ -204,5 +204,5 @@ def _explain(error: pydantic.ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; remove it or correct its spelling (docs/configuration.md)"
+        return f"unknown key {key!r}; remove it or correct it (docs/configuration.md)"
     return f"{key}: {first['msg']}, received {first['input']!r}"

@@ -37,7 +37,9 @@ class Stage:
         ]
         return files.fingerprint([VERSION, self.name, self.settings, found])
 
-    def run(self, run_dir: pathlib.Path, work: Callable[[], object], force=False) -> bool:
+    def run(
+        self, run_dir: pathlib.Path, work: Callable[[], object], force=False
+    ) -> bool:
         """Runs `work` unless its result is there; returns whether it ran."""
         stamp = run_dir / ".stages" / f"{self.name}.json"
         if not force and self._is_done(stamp):

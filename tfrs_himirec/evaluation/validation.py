@@ -20,9 +20,7 @@ class Validation:
       most: validation users that are used.
     """
 
-    def __init__(
-        self, run: config.Run, prepared: artefacts.Prepared, most: int = 2000
-    ):
+    def __init__(self, run: config.Run, prepared: artefacts.Prepared, most: int = 2000):
         self._run = run
         self._prepared = prepared
         self._users = users.load(prepared.run_dir, "validation", most)
@@ -69,6 +67,4 @@ class _Shared:
 
 
 def _last(model, window):
-    return tf.gather(
-        model.encoder(window), generator.last_state(window), batch_dims=1
-    )
+    return tf.gather(model.encoder(window), generator.last_state(window), batch_dims=1)

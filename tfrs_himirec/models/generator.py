@@ -13,7 +13,9 @@ from tfrs_himirec.tree import circle_tree
 class PathTargets:
     """Turns items that a user consumes next into decisions along their paths."""
 
-    def __init__(self, constants: windows.TreeConstants, k: int, stop: str, spread: float):
+    def __init__(
+        self, constants: windows.TreeConstants, k: int, stop: str, spread: float
+    ):
         self._tree = constants
         self._k = k
         self._adaptive = stop == "adaptive"
@@ -86,9 +88,7 @@ class Generator(keras.Model):
         self.depth = tree.depth
         self.constants = windows.TreeConstants(tree, rows)
         self.tables = beam_search.tables(tree, settings.stop == "adaptive")
-        shape = {
-            name: getattr(settings, name) for name in ("dim", "heads", "dropout")
-        }
+        shape = {name: getattr(settings, name) for name in ("dim", "heads", "dropout")}
         self.encoder = encoder.HistoryEncoder(
             items=tree.items,
             places=settings.long_term + settings.short_term,
@@ -197,9 +197,7 @@ class Generator(keras.Model):
         variables = self.trainable_variables
         gradients = tape.gradient(loss, [v.value for v in variables])
         self.optimizer.apply(gradients, variables)
-        for name, value in zip(
-            self.means, (loss, path_loss, item_loss), strict=True
-        ):
+        for name, value in zip(self.means, (loss, path_loss, item_loss), strict=True):
             self.means[name].update_state(value)
         return {name: mean.result() for name, mean in self.means.items()}
 

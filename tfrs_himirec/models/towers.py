@@ -192,7 +192,9 @@ class Towers(tfrs.Model):
         shared = tf.reshape(shared, [-1, shared.shape[-1]])
         node = tf.reshape(inputs["node"], [-1])
         split = tf.reshape(inputs["split"], [-1, self.settings.split_history])
-        target = tf.gather(self._constants.place_of_row, tf.reshape(inputs["target"], [-1]))
+        target = tf.gather(
+            self._constants.place_of_row, tf.reshape(inputs["target"], [-1])
+        )
         users = self.users(shared, node, split, training=training)
         if self._rows.shape[0] <= self.settings.full_softmax_items:
             return self._loss_against_all(users, node, target)

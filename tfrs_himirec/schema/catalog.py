@@ -103,7 +103,8 @@ def load(run_dir: files.Path) -> Catalog:
     found = (items.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
     if found != str(VERSION):
         raise errors.HimirecError(
-            f"{folder}: schema version {found}, this release reads {VERSION}; prepare again"
+            f"{folder}: schema version {found}, this release reads {VERSION}; "
+            "prepare again"
         )
     return Catalog(
         item_ids=np.asarray(items["item_id"].to_pandas().to_numpy(dtype=None))

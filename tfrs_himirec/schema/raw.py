@@ -78,6 +78,7 @@ def paths(directory: files.Path) -> tuple[pathlib.Path, pathlib.Path]:
     for name in (INTERACTIONS, ITEMS):
         if not (folder / name).is_file():
             raise errors.HimirecError(
-                f"{folder / name}: no such file; run `himirec import` or `himirec synth` first"
+                f"{folder / name}: no such file; run `himirec import` or "
+                "`himirec synth` first"
             )
     return folder / INTERACTIONS, folder / ITEMS

@@ -62,7 +62,9 @@ class Progress:
         return self._is_over([r[self._monitor] for r in self._records()])
 
     def _is_over(self, scores: list[float]) -> bool:
-        return bool(scores) and len(scores) - 1 - int(np.argmax(scores)) >= self._patience
+        return (
+            bool(scores) and len(scores) - 1 - int(np.argmax(scores)) >= self._patience
+        )
 
     def _records(self) -> list[dict]:
         if not self._log.is_file():

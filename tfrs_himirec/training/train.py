@@ -1,6 +1,7 @@
 """Training of the generator and of the towers from a prepared run directory."""
 
 import pathlib
+import shutil
 
 import keras
 import tensorflow as tf
@@ -10,13 +11,17 @@ from tfrs_himirec.evaluation import validation
 from tfrs_himirec.training import artefacts, loop, windows
 
 
-def train_generator(run: config.Run, run_dir: files.Path) -> None:
+def train_generator(
+    run: config.Run, run_dir: files.Path, restart: bool = False
+) -> None:
     """Trains stage 1 and writes `checkpoints/generator.weights.h5`.
 
     The best epoch is picked by recall of the shared user vector on validation users.
 
     Raises:
-      HimirecError: the run directory is not prepared, or has no training windows.
+      HimirecError: the run directory is not prepared.
+
+    With `restart`, an interrupted training of the same settings is not resumed.
     """
     prepared = artefacts.Prepared(run_dir)
     settings = run.generator
@@ -31,7 +36,7 @@ def train_generator(run: config.Run, run_dir: files.Path) -> None:
             )
         )
     )
-    directory = _directory(run_dir, "generator", run.generator)
+    directory = _directory(restart, run_dir, "generator", run.generator)
     validate = validation.Validation(run, prepared)
     progress = loop.Progress(
         model,
@@ -49,7 +54,7 @@ def train_generator(run: config.Run, run_dir: files.Path) -> None:
     artefacts.save_weights(model, artefacts.weights_path(run_dir, "generator"))
 
 
-def train_towers(run: config.Run, run_dir: files.Path) -> None:
+def train_towers(run: config.Run, run_dir: files.Path, restart: bool = False) -> None:
     """Trains stage 2 and writes `checkpoints/towers.weights.h5`.
 
     The best epoch is picked by recall of the whole recommender on validation users.
@@ -71,7 +76,7 @@ def train_towers(run: config.Run, run_dir: files.Path) -> None:
             )
         )
     )
-    directory = _directory(run_dir, "towers", run.generator, settings)
+    directory = _directory(restart, run_dir, "towers", run.generator, settings)
     validate = validation.Validation(run, prepared)
     progress = loop.Progress(
         model,
@@ -89,10 +94,14 @@ def train_towers(run: config.Run, run_dir: files.Path) -> None:
     artefacts.save_weights(model, artefacts.weights_path(run_dir, "towers"))
 
 
-def _directory(run_dir: files.Path, name: str, *settings) -> pathlib.Path:
+def _directory(
+    restart: bool, run_dir: files.Path, name: str, *settings
+) -> pathlib.Path:
     """Training directory of these settings, so that no other training is resumed."""
     tree = pathlib.Path(run_dir) / "manifest.json"
     inputs = [s.model_dump() for s in settings] + [files.sha256(tree)]
     folder = pathlib.Path(run_dir) / "training" / name / files.fingerprint(inputs)
+    if restart:
+        shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -109,7 +109,8 @@ class CircleTree:
             return self.paths.index(path)
         except ValueError:
             raise errors.HimirecError(
-                f"circle {path!r}: no such path in this tree of {self.nodes - 1} circles"
+                f"circle {path!r}: no such path in this tree of {self.nodes - 1} "
+                "circles"
             ) from None
 
     @functools.cached_property
