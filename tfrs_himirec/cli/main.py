@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
     )
+    logging.getLogger("absl").setLevel(logging.ERROR)  # notes of TensorFlow's export
     args = parser().parse_args(arguments)
     try:
         return args.handler(args)

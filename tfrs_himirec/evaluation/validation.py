@@ -26,7 +26,7 @@ class Validation:
         self._users = users.load(prepared.run_dir, "validation", most)
         self._lengths = windows.Lengths.of(run, cuts=0)
 
-    def generator(self, model: generator.Generator) -> dict[str, float]:
+    def of_generator(self, model: generator.Generator) -> dict[str, float]:
         """Measures the shared user vector against the whole library."""
         items = np.array(model.encoder.item_embedding.embeddings)
         flat = _Shared(model, items, self._lengths)
@@ -35,7 +35,7 @@ class Validation:
         )
         return {"validation_recall": self._recall(lists)}
 
-    def recommender(
+    def of_recommender(
         self, stage1: generator.Generator, stage2: towers.Towers
     ) -> dict[str, float]:
         """Measures the whole recommender with the configured beams and merge."""

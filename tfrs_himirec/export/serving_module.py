@@ -72,7 +72,8 @@ class _Functions:
         @tf.function(input_signature=[ids, lengths])
         def mine_interests(history, history_length=whole):
             rows = self._known(history, history_length)
-            found, _ = self._model.mine(rows, self._model.run.recommend.beams)
+            context = self._model.encode(rows)
+            found = self._model.mine(context, self._model.run.recommend.beams)
             return {
                 "circles": self._paths(found.nodes),
                 "interest_probabilities": tf.exp(found.log_probability),
@@ -124,14 +125,13 @@ class _Functions:
 
     def _retrieve(self, circle, rows, split, exclude) -> dict[str, tf.Tensor]:
         node = tf.cast(self._module.nodes.lookup(circle), tf.int32)[:, None]
-        _, shared = self._model.mine(rows, 1)
         chosen = tf.where(tf.reduce_any(split >= 0, 1)[:, None], 0, 1)
         width = tf.maximum(tf.shape(split)[1], tf.shape(rows)[1])
         both = tf.stack([_widen(split, width), _widen(rows, width)], axis=1)
         past = tf.gather(both, chosen, batch_dims=1)[:, 0]
         excluded = self._excluded(exclude, tf.shape(rows)[0])
         found = self._model.retrieve(
-            shared,
+            self._model.encode(rows).shared,
             node,
             self._model.split(past, node),
             excluded,

@@ -29,6 +29,19 @@ class Recommendation(NamedTuple):
     interest: tf.Tensor
 
 
+class Context(NamedTuple):
+    """Encoded histories.
+
+    `window`: int32 `[batch, places]`, the encoder's input. `states`: float32 `[batch,
+    places + 1, dim]`. `shared`: float32 `[batch, dim]`, the last state, the user
+    vector that both stages start from.
+    """
+
+    window: tf.Tensor
+    states: tf.Tensor
+    shared: tf.Tensor
+
+
 class Recommender:
     """Mines interests, makes one user vector for each, searches, merges.
 
@@ -65,28 +78,25 @@ class Recommender:
         self.popular = tf.constant(popular[: run.recommend.popular], tf.int32)
         self._cold = _popular_circles(tree, catalog.counts)
 
-    def mine(self, rows: tf.Tensor, beams: int):
-        """Generates interests.
-
-        Args:
-          rows: int32 `[batch, time]`, known vocabulary rows first, then -1.
-          beams: circles per user.
-
-        Returns:
-          `beam_search.Interests` and the shared user vectors float32 `[batch, dim]`.
-          A user without history gets the most popular leaf circles.
-        """
+    def encode(self, rows: tf.Tensor) -> Context:
+        """Encodes histories int32 `[batch, time]`: known rows first, then -1."""
         window = windows.inference_window(rows, self.lengths)
         states = self.generator.encoder(window)
         last = generator.last_state(window)
-        shared = tf.gather(states, last, batch_dims=1)
-        found = self.generator.interests(window, states, beams)
-        cold = self.is_cold(rows)[:, None]
+        return Context(window, states, tf.gather(states, last, batch_dims=1))
+
+    def mine(self, context: Context, beams: int) -> beam_search.Interests:
+        """Generates `beams` interests per user.
+
+        A user without history gets the most popular leaf circles.
+        """
+        found = self.generator.interests(context.window, context.states, beams)
+        cold = self.is_cold(context.window)[:, None]
         nodes, scores = (_fit(column, beams) for column in self._cold)
         return beam_search.Interests(
             tf.where(cold, nodes, found.nodes),
             tf.where(cold, scores, found.log_probability),
-        ), shared
+        )
 
     def is_cold(self, rows: tf.Tensor) -> tf.Tensor:
         """bool `[batch]`: no known item in the history."""
@@ -165,10 +175,11 @@ class Recommender:
         """
         options = self.run.recommend
         results = results or options.results
-        interests, shared = self.mine(rows, beams or options.beams)
+        context = self.encode(rows)
+        interests = self.mine(context, beams or options.beams)
         searched = tf.where(self.is_cold(rows)[:, None], -1, interests.nodes)
         split = self.split(rows, interests.nodes)
-        found = self.retrieve(shared, searched, split, excluded, results)
+        found = self.retrieve(context.shared, searched, split, excluded, results)
         found = merge.without_nested(found, *self.ranges(searched))
         probability = tf.exp(interests.log_probability)
         if (merge_by or options.merge) == "quota":

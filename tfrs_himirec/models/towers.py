@@ -156,6 +156,7 @@ class Towers(tfrs.Model):
         self._content = tf.constant(content)
         self._paths = tf.constant(tree.ancestors[tree.leaf_of_place][:, 1:], tf.int32)
         self._build(dim)
+        self.built = True
         self.item_tower.item_embedding.set_weights([item_vectors])
 
     def _build(self, dim: int) -> None:

@@ -40,7 +40,7 @@ def train_generator(
     validate = validation.Validation(run, prepared)
     progress = loop.Progress(
         model,
-        lambda: validate.generator(model),
+        lambda: validate.of_generator(model),
         "validation_recall",
         directory,
         settings.patience,
@@ -80,7 +80,7 @@ def train_towers(run: config.Run, run_dir: files.Path, restart: bool = False) ->
     validate = validation.Validation(run, prepared)
     progress = loop.Progress(
         model,
-        lambda: validate.recommender(stage1, model),
+        lambda: validate.of_recommender(stage1, model),
         "validation_recall",
         directory,
         settings.patience,
