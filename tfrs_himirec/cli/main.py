@@ -18,6 +18,7 @@ _COMMANDS = (
     "export",
     "serve",
     "recommend",
+    "demo",
 )
 
 

@@ -1,6 +1,7 @@
 """`himirec recommend`: asks a running server and prints its answer."""
 
 import argparse
+import collections
 import dataclasses
 import json
 import pathlib
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from serving import answers
 
 _HISTORY_SHOWN = 10
+_TOPICS_SHOWN = 3
 
 
 def register(subparsers: Any) -> None:
@@ -51,12 +53,12 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from serving import client
 
-    titles = _titles(args.catalog) if args.catalog else {}
+    titles, topics = _catalog(args.catalog) if args.catalog else ({}, {})
     exclude = None if args.exclude is None else [args.exclude]
     with client.Client(args.target, args.model, args.timeout) as himirec:
         answers = himirec.recommend(args.history, exclude)
     users = [
-        _user(history, answer, args.results, titles)
+        _user(history, answer, args.results, titles, topics)
         for history, answer in zip(args.history, answers, strict=True)
     ]
     if args.json:
@@ -77,21 +79,37 @@ def _count(text: str) -> int:
     return value
 
 
-def _titles(run_dir: files.Path) -> dict[str, str]:
-    """Returns the title of each item id of a run's catalogue."""
+def _catalog(run_dir: files.Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Returns the title of each item id and the topics of each circle path."""
     import pyarrow as pa
     from pyarrow import parquet
 
     path = pathlib.Path(run_dir) / "catalog" / "items.parquet"
     try:
-        items = parquet.read_table(path, columns=["item_id", "title"])
+        columns = ["item_id", "title", "tags", "path"]
+        items = parquet.read_table(path, columns=columns).to_pydict()
     except (OSError, pa.ArrowInvalid):
         raise errors.HimirecError(
-            f"{path}: not a catalogue with item_id and title; run `himirec prepare` or "
-            "correct --catalog"
+            f"{path}: not a catalogue; run `himirec prepare` or correct --catalog"
         ) from None
-    ids = map(str, items["item_id"].to_pylist())
-    return dict(zip(ids, items["title"].to_pylist(), strict=True))
+    ids = map(str, items["item_id"])
+    titles = dict(zip(ids, items["title"], strict=True))
+    return titles, _topics(items["path"], items["tags"])
+
+
+def _topics(paths: list[str], tags: list[list[str]]) -> dict[str, str]:
+    """Returns the most frequent tags of the items of each circle, as text."""
+    counts: dict[str, collections.Counter] = collections.defaultdict(
+        collections.Counter
+    )
+    for path, own in zip(paths, tags, strict=True):
+        numbers = path.split("/")
+        for level in range(1, len(numbers) + 1):
+            counts["/".join(numbers[:level])].update(own or [])
+    return {
+        path: ", ".join(tag for tag, _ in count.most_common(_TOPICS_SHOWN))
+        for path, count in counts.items()
+    }
 
 
 def _user(
@@ -99,11 +117,15 @@ def _user(
     answer: "answers.Recommendation",
     results: int,
     titles: dict[str, str],
+    topics: dict[str, str],
 ) -> dict[str, Any]:
     """Returns what is printed for one user."""
     return {
         "history": [{"item_id": i, "title": titles.get(i)} for i in history],
-        "interests": [dataclasses.asdict(interest) for interest in answer.interests],
+        "interests": [
+            dataclasses.asdict(interest) | {"topics": topics.get(interest.circle)}
+            for interest in answer.interests
+        ],
         "items": [
             dataclasses.asdict(item) | {"title": titles.get(str(item.item_id))}
             for item in answer.items[:results]
@@ -117,7 +139,8 @@ def _text(user: dict[str, Any]) -> str:
     lines += [f"  {_label(item)}" for item in history[-_HISTORY_SHOWN:]]
     lines += ["", "Interests"]
     lines += [
-        f"  {i['probability']:7.2%}  circle {i['circle']}" for i in user["interests"]
+        f"  {i['probability']:7.2%}  circle {i['circle']:<8} {i['topics'] or ''}".rstrip()
+        for i in user["interests"]
     ]
     lines += ["", "Recommended items"]
     lines += [

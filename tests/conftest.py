@@ -1,0 +1,3 @@
+"""Selects legacy Keras before any test imports TensorFlow."""
+
+import tfrs_himirec  # noqa: F401
