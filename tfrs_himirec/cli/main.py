@@ -43,7 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
         datefmt="%H:%M:%S",
     )
     logging.getLogger("absl").setLevel(logging.ERROR)  # notes of TensorFlow's export
-    args = parser().parse_args(arguments)
+    commands = parser()
+    args, args_of_beam = commands.parse_known_args(arguments)
+    if args_of_beam and not getattr(args, "accepts_beam_args", False):
+        commands.error(f"unrecognized arguments: {' '.join(args_of_beam)}")
+    args.beam_args = args_of_beam
     try:
         return args.handler(args)
     except errors.HimirecError as error:
