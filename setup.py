@@ -1,4 +1,4 @@
-"""Packaging; versions are the tested set of docs/decisions.md, pinned in requirements.txt."""
+"""Packaging; requirements.txt pins the tested set."""
 
 import pathlib
 import re

@@ -1,6 +1,8 @@
 """The clean job: row groups -> validation -> buckets of users -> sorted shards."""
 
 import pathlib
+from collections.abc import Iterable
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -33,7 +35,7 @@ class Validate(beam.DoFn):
     def setup(self):
         self._known = pd.Index(np.load(self._item_ids, allow_pickle=True))
 
-    def process(self, group):
+    def process(self, group) -> Iterable[tuple[int, Any]]:
         number, first = group
         frame = pq.ParquetFile(self._path).read_row_group(number).to_pandas()
         frame["row_number"] = np.arange(first, first + len(frame))

@@ -35,7 +35,8 @@ with tf.Session(graph=tf.Graph()) as session:
         feed[info.name] = value
     fetches = {key: info.name for key, info in signature.outputs.items()}
     found = session.run(fetches, feed)
-text = lambda a: np.char.decode(a.astype(bytes)).tolist() if a.dtype == object else a.tolist()
+def text(a):
+    return (np.char.decode(a.astype(bytes)) if a.dtype == object else a).tolist()
 print(json.dumps({key: text(value) for key, value in found.items()}))
 """
 
@@ -170,7 +171,7 @@ def test_excluded_items_are_not_returned(loaded, items):
 
 def test_result_interest_names_the_circle_of_the_item(loaded, items, run_dir):
     answer = loaded["serving_default"](history=ids(items, [1, 60, 90]))
-    prefix = {p: path for p, path in enumerate(answer["circles"][0].numpy())}
+    prefix = dict(enumerate(answer["circles"][0].numpy()))
     from tfrs_himirec.tree import circle_tree
 
     tree = circle_tree.load(run_dir)

@@ -139,7 +139,7 @@ def _text(user: dict[str, Any]) -> str:
     lines += [f"  {_label(item)}" for item in history[-_HISTORY_SHOWN:]]
     lines += ["", "Interests"]
     lines += [
-        f"  {i['probability']:7.2%}  circle {i['circle']:<8} {i['topics'] or ''}".rstrip()
+        f"  {i['probability']:7.2%}  circle {i['circle']:<8} {i['topics'] or ''}"
         for i in user["interests"]
     ]
     lines += ["", "Recommended items"]
