@@ -42,7 +42,7 @@ class Validate(beam.DoFn):
         reason = self._reasons(frame)
         bad = frame[reason != ""].assign(reason=reason[reason != ""])
         if len(bad):
-            yield beam.pvalue.TaggedOutput("rejected", (number, bad))
+            yield beam.pvalue.TaggedOutput("rejected", (number, bad))  # type: ignore[misc]
         good = frame[reason == ""]
         bucket = stable_hash(good["user_id"]) % self._buckets
         for key, rows in good.groupby(bucket):

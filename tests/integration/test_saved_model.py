@@ -71,7 +71,22 @@ def items(run_dir):
 
 @pytest.fixture(scope="module")
 def loaded(version_dir):
-    return tf.saved_model.load(str(version_dir)).signatures
+    """Signatures that fill missing inputs, as TF Serving does from the defaults."""
+    model = tf.saved_model.load(str(version_dir))
+    nothing = tf.constant([[""]])
+    defaults = {
+        "history_length": tf.constant([-1], tf.int64),
+        "exclude": nothing,
+        "split_history": nothing,
+    }
+
+    def calling(function):
+        names = set(function.structured_input_signature[1])
+        missing = {n: v for n, v in defaults.items() if n in names}
+        return lambda **inputs: function(**(missing | inputs))
+
+    calls = {n: calling(f) for n, f in model.signatures.items()}
+    return calls | {"model": model}
 
 
 @pytest.fixture(scope="module")
