@@ -13,7 +13,7 @@ demo: install
 # The tests run against the built wheel, not against the source tree.
 test: install lint
 	rm -rf build
-	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist .
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/dist .
 	$(BIN)/pip install --quiet --no-deps --target $(WHEEL) build/dist/*.whl
 	HIMIREC_WHEEL=$(CURDIR)/$(WHEEL) PYTHONPATH=$(CURDIR)/$(WHEEL) $(BIN)/pytest
 
@@ -27,7 +27,7 @@ install: $(INSTALLED)
 $(INSTALLED): requirements.txt setup.py pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $(INSTALLED)
 
 clean:

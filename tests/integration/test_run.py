@@ -4,14 +4,13 @@ import json
 import os
 import pathlib
 import re
-import signal
 import subprocess
 import sys
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import himirec, write_config
+from conftest import himirec
 
 import tfrs_himirec
 from tfrs_himirec.evaluation import users
@@ -68,35 +67,6 @@ def test_no_temporary_files_are_left(run_dir):
     names = [path.name for path in run_dir.rglob("*")]
     known = {".stages", ".lock"}
     assert [n for n in names if n.startswith(".") and n not in known] == []
-
-
-def test_killed_training_goes_on(tmp_path):
-    settings = write_config(
-        tmp_path / "long.yaml",
-        generator={"dim": 8, "layers": 1, "short_term": 8, "epochs": 400, "cuts": 4}
-        | {"patience": 1000},
-    )
-    out = tmp_path / "run"
-    command = [sys.executable, "-m", "tfrs_himirec.cli.main", "run"]
-    command += ["--config", str(settings), "--run-dir", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if "epoch 3 " in line:
-            process.send_signal(signal.SIGKILL)
-            break
-    process.communicate()
-    log = next(out.glob("training/generator/*/metrics.jsonl"))
-    killed_at = len(log.read_text().splitlines())
-    assert killed_at >= 3
-    assert not (out / "checkpoints" / "generator.weights.h5").exists()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as again:
-        for line in again.stderr:
-            if found := re.search(r"epoch (\d+) ", line):
-                assert int(found.group(1)) >= killed_at
-                again.kill()
-                break
-        else:
-            pytest.fail("the second run did not train")
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ class CircleTree:
     @functools.cached_property
     def is_leaf(self) -> np.ndarray:
         """bool `[nodes]`."""
-        return (self.children < 0).all(axis=1)
+        return np.asarray((self.children < 0).all(axis=1))
 
     @functools.cached_property
     def level(self) -> np.ndarray:
