@@ -90,7 +90,8 @@ def run(
     Raises:
       HimirecError: see `start`.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a background job ignores SIGINT
+        signal.signal(number, _interrupt)
     running = start(model_base, host, port, workers)
     try:
         running.wait()

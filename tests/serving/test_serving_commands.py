@@ -45,7 +45,12 @@ def run(*arguments):
 def catalog(tmp_path):
     (tmp_path / "catalog").mkdir()
     items = pa.table(
-        {"item_id": [5, 15], "title": ["Fifth", "Fifteenth"], "row": [0, 1]}
+        {
+            "item_id": [5, 15],
+            "title": ["Fifth", "Fifteenth"],
+            "tags": [["odd"], ["odd", "big"]],
+            "path": ["1/2/0", "1/2/1"],
+        }
     )
     parquet.write_table(items, tmp_path / "catalog" / "items.parquet")
     return str(tmp_path)
@@ -120,7 +125,7 @@ def test_recommend_prints_titles(target, catalog, capsys):
         "  5  Fifth",
         "",
         "Interests",
-        "   75.00%  circle 1/2",
+        "   75.00%  circle 1/2      odd, big",
         "",
         "Recommended items",
         "    1. 15  Fifteenth  [circle 1/2, 3]",
@@ -136,7 +141,7 @@ def test_recommend_prints_json(target, catalog, capsys):
     first, second = json.loads(capsys.readouterr().out)
     assert first == {
         "history": [{"item_id": "5", "title": "Fifth"}],
-        "interests": [{"circle": "1/2", "probability": 0.75}],
+        "interests": [{"circle": "1/2", "probability": 0.75, "topics": "odd, big"}],
         "items": [
             {"item_id": 15, "score": 3.0, "circle": "1/2", "title": "Fifteenth"},
         ],

@@ -147,7 +147,7 @@ def _text(user: dict[str, Any]) -> str:
         f"  {place:3d}. {_label(item)}  [{_source(item)}]"
         for place, item in enumerate(items, start=1)
     ]
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _label(item: dict[str, Any]) -> str:
