@@ -1,5 +1,6 @@
 """Settings of a run: one YAML file, checked before anything starts."""
 
+import inspect
 import pathlib
 from typing import Literal
 
@@ -206,3 +207,48 @@ def _explain(error: pydantic.ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown key {key!r}; remove it or correct it (docs/configuration.md)"
     return f"{key}: {first['msg']}, received {first['input']!r}"
+
+
+def reference() -> str:
+    """Returns the text of docs/configuration.md."""
+    lines = [
+        "# Configuration",
+        "",
+        "One YAML file sets up a run; every key has a default and an unknown key is an",
+        "error. Made by `python -m tfrs_himirec.config`.",
+    ]
+    for path, model in _sections(Run, ""):
+        lines += ["", f"## {path or 'top level'}", "", _paragraph(model)]
+        lines += ["", "| key | type | default |", "| --- | --- | --- |"]
+        lines += [
+            f"| `{name}` | {_type_name(field.annotation)} | `{field.default}` |"
+            for name, field in model.model_fields.items()
+            if not _is_section(field.annotation)
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _sections(model: type[_Settings], path: str):
+    yield path, model
+    for name, field in model.model_fields.items():
+        if _is_section(field.annotation):
+            yield from _sections(field.annotation, f"{path}.{name}".lstrip("."))
+
+
+def _is_section(annotation) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, _Settings)
+
+
+def _type_name(annotation) -> str:
+    if isinstance(annotation, type):
+        return annotation.__name__
+    text = str(annotation).replace("typing.", "").removeprefix("Literal")
+    return text.replace("|", "or").strip("[]").replace("'", "`")
+
+
+def _paragraph(model: type[_Settings]) -> str:
+    return inspect.cleandoc(model.__doc__ or "")
+
+
+if __name__ == "__main__":
+    print(reference(), end="")

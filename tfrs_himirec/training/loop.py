@@ -103,6 +103,7 @@ def fit(
             dataset,
             steps_per_epoch=steps,
             epochs=epochs,
+            shuffle=False,  # the dataset shuffles itself
             verbose=1 if sys.stderr.isatty() else 0,
             callbacks=[
                 callbacks.LambdaCallback(on_epoch_end=progress),
