@@ -75,6 +75,12 @@ def _use_scann(model: recommender.Recommender, prepared) -> dict:
     )
     model.index = index
     sample = np.random.default_rng(0).choice(len(vectors), min(256, len(vectors)))
+    if index.is_exact():
+        _LOG.warning(
+            "no circle has more than export.scann_items = %d items: every search "
+            "stays exact",
+            options.scann_items,
+        )
     recall = scann_search.recall_per_circle(index, vectors[sample], min(50, results))
     for node, value in recall.items():
         _LOG.info("circle %s: ScaNN recall@50 %.4f", tree.paths[node], value)

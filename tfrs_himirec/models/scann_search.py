@@ -28,8 +28,9 @@ class ScannCircleIndex(circle_search.ExactCircleIndex):
 
     def __init__(self, vectors, start, end, results: int, threshold: int):
         super().__init__(vectors, start, end)
-        large = np.flatnonzero(np.asarray(end) - np.asarray(start) > threshold)
         self.fetched = results + SPARE
+        size = np.asarray(end) - np.asarray(start)
+        large = np.flatnonzero(size > max(threshold, self.fetched))
         self.large = [int(node) for node in large]
         self.layers = [
             _layer(vectors[start[node] : end[node]], self.fetched, f"circle_{node}")
