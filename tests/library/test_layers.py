@@ -201,8 +201,8 @@ def test_paths_do_not_see_states_of_padding():
 def test_a_step_does_not_see_the_choices_after_it():
     layer = decoder.PathDecoder(k=K, depth=3, nodes=NODES, dim=8)
     shape = (1, 1, 3, K + 1)
-    rest = (_normal(1, 4, 8), np.array([[3]]), np.ones((1, 4), bool))
-    nodes, allowed = np.array([[[0, 1, 2]]]), np.ones(shape, bool)
+    rest = (_normal(1, 4, 8), np.array([[3]], np.int32), np.ones((1, 4), bool))
+    nodes, allowed = np.array([[[0, 1, 2]]], np.int32), np.ones(shape, bool)
     first = layer(np.array([[[0, 1]]], np.int32), nodes, allowed, *rest).numpy()[0, 0]
     second = layer(np.array([[[0, 2]]], np.int32), nodes, allowed, *rest).numpy()[0, 0]
     np.testing.assert_allclose(first[:2], second[:2], atol=1e-6)
