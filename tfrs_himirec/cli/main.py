@@ -5,6 +5,8 @@ import importlib
 import logging
 import sys
 
+import absl.logging
+
 import tfrs_himirec
 from tfrs_himirec import errors
 
@@ -35,6 +37,12 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def _quieten_libraries() -> None:
+    """Their notes are for their own developers; warnings of ours stay visible."""
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns 0, or 2 after one line on standard error."""
     logging.basicConfig(
@@ -42,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
     )
-    logging.getLogger("absl").setLevel(logging.ERROR)  # notes of TensorFlow's export
+    _quieten_libraries()
     commands = parser()
     args, args_of_beam = commands.parse_known_args(arguments)
     if args_of_beam and not getattr(args, "accepts_beam_args", False):
