@@ -4,13 +4,14 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import himirec
+from conftest import SETTINGS, himirec, write_config
 
 import tfrs_himirec
 from tfrs_himirec.evaluation import users
@@ -67,6 +68,31 @@ def test_no_temporary_files_are_left(run_dir):
     names = [path.name for path in run_dir.rglob("*")]
     known = {".stages", ".lock"}
     assert [n for n in names if n.startswith(".") and n not in known] == []
+
+
+def lines_until(command: list[str], pattern: str, number: int) -> list[str]:
+    """Runs a command until it logs a line that matches, then sends it a signal."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if re.search(pattern, line):
+                process.send_signal(number)
+                return lines
+    return pytest.fail("".join(lines[-20:]))
+
+
+def test_killed_training_goes_on(tmp_path):
+    generator = SETTINGS["generator"] | {"epochs": 500, "patience": 500}
+    settings = write_config(tmp_path / "long.yaml", generator=generator)
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "tfrs_himirec.cli.main", "run"]
+    command += ["--config", str(settings), "--run-dir", str(out)]
+    lines_until(command, "epoch 4 ", signal.SIGKILL)
+    assert not (out / "checkpoints" / "generator.weights.h5").exists()
+    again = lines_until(command, r"epoch \d+ ", signal.SIGKILL)
+    assert sum("up to date, skipped" in line for line in again) == 2
+    assert int(re.search(r"epoch (\d+) ", again[-1])[1]) >= 4
 
 
 @pytest.fixture(scope="module")

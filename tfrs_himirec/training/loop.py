@@ -3,7 +3,6 @@
 import json
 import logging
 import pathlib
-import shutil
 import sys
 import time
 
@@ -38,7 +37,8 @@ class Progress:
         self._patience = patience
         self._log = pathlib.Path(directory) / "metrics.jsonl"
         self.best = pathlib.Path(directory) / "best.weights.h5"
-        self._started = time.monotonic()
+        spent = [record["seconds"] for record in self._records()]
+        self._started = time.monotonic() - max(spent, default=0.0)
 
     def __call__(self, epoch: int, logs: dict) -> None:
         """Called by Keras after each epoch, counted from 0."""
@@ -76,6 +76,45 @@ class Progress:
             temporary.write_text("".join(json.dumps(r) + "\n" for r in records))
 
 
+class Backup:
+    """Weights and optimizer state after the last whole epoch, written atomically.
+
+    Keras's own backup is written in place: a kill while it writes leaves a file that
+    cannot be read.
+
+    Args:
+      model: compiled.
+      path: of the backup.
+    """
+
+    def __init__(self, model, path: pathlib.Path):
+        self._model = model
+        self._path = path
+
+    def _variables(self) -> list:
+        optimizer = self._model.optimizer
+        optimizer.build(self._model.trainable_variables)
+        return [*self._model.variables, *optimizer.variables]
+
+    def save(self, epoch: int, logs: dict | None = None) -> None:
+        """Called by Keras after each epoch."""
+        values = {str(i): np.array(v) for i, v in enumerate(self._variables())}
+        with files.atomic_file(self._path) as temporary, open(temporary, "wb") as out:
+            np.savez(out, epoch=epoch, **values)
+
+    def restore(self) -> int:
+        """Returns the epoch to go on with: 0 without a backup."""
+        if not self._path.is_file():
+            return 0
+        with np.load(self._path) as saved:
+            for i, variable in enumerate(self._variables()):
+                variable.assign(saved[str(i)])
+            return int(saved["epoch"]) + 1
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
 def fit(
     keras_module,
     model,
@@ -97,22 +136,23 @@ def fit(
       directory: for the backup and the TensorBoard logs.
     """
     callbacks = keras_module.callbacks
-    backup = directory / "backup"
+    backup = Backup(model, directory / "backup.npz")
     if not progress.is_over():
         model.fit(
             dataset,
             steps_per_epoch=steps,
             epochs=epochs,
+            initial_epoch=backup.restore(),
             shuffle=False,  # the dataset shuffles itself
             verbose=1 if sys.stderr.isatty() else 0,
             callbacks=[
                 callbacks.LambdaCallback(on_epoch_end=progress),
                 callbacks.TensorBoard(str(directory / "tensorboard")),
-                callbacks.BackupAndRestore(str(backup)),
+                callbacks.LambdaCallback(on_epoch_end=backup.save),
             ],
         )
     model.load_weights(progress.best)
-    shutil.rmtree(backup, ignore_errors=True)
+    backup.remove()
 
 
 def steps_per_epoch(
