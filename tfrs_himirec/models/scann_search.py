@@ -1,8 +1,11 @@
 """Approximate search inside large circles with TFRS ScaNN layers."""
 
+import uuid
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
+from scann.scann_ops.py import scann_ops
 
 from tfrs_himirec.models import circle_search
 
@@ -64,6 +67,10 @@ class ScannCircleIndex(circle_search.ExactCircleIndex):
 
     def _approximate(self, layer, queries, first, last, excluded, results):
         scores, index = layer(queries)
+        # A single query comes back as narrow as what was found.
+        missing = [[0, 0], [0, tf.maximum(results - tf.shape(scores)[1], 0)]]
+        scores = tf.pad(scores, missing, constant_values=float("nan"))
+        index = tf.pad(index, missing)
         place = index + first
         normalizer = self._normalizer(queries, scores, first, last)
         denied = tf.reduce_any(place[..., None] == excluded[:, None], axis=-1)
@@ -96,7 +103,32 @@ def _layer(vectors: np.ndarray, fetched: int, name: str):
         num_reordering_candidates=min(4 * fetched, len(vectors)),
         name=name,
     )
-    return layer.index(tf.constant(vectors))
+    layer.index(tf.constant(vectors))
+    _give_own_handle(layer._serialized_searcher, f"{name}/{uuid.uuid4()}")
+    return layer
+
+
+def _give_own_handle(state, shared_name: str) -> None:
+    """Names the searcher's resource.
+
+    ScaNN leaves it unnamed, so that in a reloaded SavedModel the searchers of all
+    circles would be one resource: the first one that was made.
+    """
+    state.recreate_handle = tf.function(
+        lambda: scann_ops.tensors_to_scann(
+            state.dataset,
+            state.scann_config,
+            state.serialized_partitioner,
+            state.datapoint_to_token,
+            state.ah_codebook,
+            state.hashed_dataset,
+            state.int8_dataset,
+            state.int8_multipliers,
+            state.dp_norms,
+            shared_name=shared_name,
+        ),
+        input_signature=[],
+    )
 
 
 def recall_per_circle(
