@@ -4,19 +4,25 @@ import logging
 import pathlib
 import shutil
 
-import apache_beam as beam
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from beam_pipelines import events, options, sequences
+from beam_pipelines import (
+    cooccurrence,
+    events,
+    options,
+    sequences,
+    shards,
+    vocabulary,
+)
 from tfrs_himirec import config, errors, files
-from tfrs_himirec.embeddings import behavior, text
+from tfrs_himirec.embeddings import behavior, text, vectors
 from tfrs_himirec.schema import catalog, manifest, raw
-from tfrs_himirec.tree import kmeans
+from tfrs_himirec.tree import circle_tree, kmeans
 
 _LOG = logging.getLogger(__name__)
-_ROWS_PER_BUCKET = 300_000
+_OUTPUTS = ("catalog", "tree", "sequences", "histories", "rejected")
 
 
 def run(
@@ -29,186 +35,199 @@ def run(
 
     Raises:
       HimirecError: `raw/` is missing or malformed, nothing is left after filtering,
-        or the run directory has another schema version and `force` is not set.
+        a Beam option is refused, or the run directory has another schema version and
+        `force` is not set.
     """
     root = pathlib.Path(run_dir)
-    interactions, items_path = raw.paths(root / "raw")
+    source = raw.paths(root / "raw")
     if (root / manifest.NAME).exists() and not force:
         manifest.load(root)
-    beam_options = options.build(beam_args)
+    job = _Job(*source, root / ".prepare-work", settings, options.build(beam_args))
     (root / manifest.NAME).unlink(missing_ok=True)
-    work = root / ".prepare-work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    result = _prepare(interactions, items_path, work, settings, beam_options)
-    for name in ("catalog", "tree", "sequences", "histories", "rejected"):
-        files.replace_directory(work / name, root / name)
-    shutil.rmtree(work)
+    try:
+        result = job.run()
+        for name in _OUTPUTS:
+            files.replace_directory(job.work / name, root / name)
+    finally:
+        shutil.rmtree(job.work, ignore_errors=True)
     manifest.save(root, result)
     return result
 
 
-def _prepare(interactions, items_path, work, settings, beam_options):
-    schema = pq.read_schema(interactions)
-    id_types = {n: raw.id_type(schema, n, interactions) for n in ("user_id", "item_id")}
-    items = pq.read_table(items_path).to_pandas()
-    _check_unique(items["item_id"], items_path)
-    read = pq.read_metadata(interactions).num_rows
-    if not read:
-        raise errors.HimirecError(f"{interactions}: no events; import a longer log")
-    np.save(work / "known.npy", items["item_id"].to_numpy(), allow_pickle=True)
-    buckets = max(settings.buckets, -(-read // _ROWS_PER_BUCKET))
-    known = str(work / "known.npy")
-    events.run(interactions, known, work, buckets, beam_options)
-    shards = sorted((work / "clean").glob("*.parquet"))
-    clean = sum(pq.read_metadata(path).num_rows for path in shards)
-    rejected = sum(_lines(path) for path in (work / "rejected").iterdir())
-    kept, users = _filter(shards, items, settings)
-    splits = _split_users(users, settings)
-    documents, kept = _vocabulary(kept, items)
-    tree, order, embedding, counts = _tree(shards, kept, documents, splits, settings)
-    kept["circle"] = ""
-    kept.loc[order, "circle"] = [tree.paths[leaf] for leaf in tree.leaf_of_place]
-    _write_catalog(work, kept, items, tree, order, embedding, counts, id_types)
-    written = _build(work, shards, kept, splits, settings, id_types, beam_options)
-    totals = manifest.Counts(
-        events_read=read,
-        rejected=rejected,
-        duplicates=read - rejected - clean,
-        users=len(users),
-        items=len(kept),
-        interactions=int(users.sum()),
-        leaf_circles=len(tree.leaves),
-        train_users=int((splits == "train").sum()),
-        validation_users=int((splits == "validation").sum()),
-        test_users=int((splits == "test").sum()),
-        too_short_users=len(users) - written,
-    )
-    _LOG.info("prepared: %s", totals)
-    return manifest.Manifest(
-        counts=totals,
-        id_types=id_types,
-        inputs={path.name: files.sha256(path) for path in (interactions, items_path)},
-        settings=settings.model_dump(mode="json"),
-        tree=tree.fingerprint,
-    )
+class _Job:
+    """The steps of one prepare, in order; files are made under `work`."""
+
+    def __init__(self, interactions, items, work, settings, beam_options):
+        self.interactions = interactions
+        self.items_path = items
+        self.work = work
+        self.settings = settings
+        self.options = beam_options
+        log = pq.ParquetFile(interactions)
+        self.events_read = log.metadata.num_rows
+        if not self.events_read:
+            raise errors.HimirecError(f"{interactions}: no events; import a longer log")
+        columns = ("user_id", "item_id")
+        self.id_types = {
+            name: raw.id_type(log.schema_arrow, name, interactions) for name in columns
+        }
+        self.items = pq.read_table(items).to_pandas()
+        _refuse_duplicates(self.items["item_id"], items)
+
+    def run(self) -> manifest.Manifest:
+        shutil.rmtree(self.work, ignore_errors=True)
+        for name in ("users", "pairs", "built", "sequences", "histories"):
+            (self.work / name).mkdir(parents=True)
+        clean = self._clean()
+        users = self._vocabulary(clean)
+        counts, pairs = self._count_pairs(clean)
+        tree = self._catalog(counts, pairs)
+        shards.for_each("Build", clean, self._build_work(len(clean)), self.options)
+        return self._manifest(users, tree)
+
+    def _clean(self) -> list[pathlib.Path]:
+        needed = -(-self.events_read // events.BUCKET_ROWS)
+        buckets = max(self.settings.buckets, needed)
+        events.run(
+            self.interactions,
+            self.items_path,
+            self.work,
+            buckets,
+            self.id_types,
+            self.options,
+        )
+        self.rejected = _total(self.work / "rejected", "rejected")
+        self.duplicates = _total(self.work / "clean", "duplicates")
+        for record in (self.work / "rejected").glob("*.npz"):
+            record.unlink()
+        _LOG.info(
+            "cleaned %d events: %d rejected, %d duplicates",
+            self.events_read,
+            self.rejected,
+            self.duplicates,
+        )
+        return sorted((self.work / "clean").glob("*.parquet"))
+
+    def _vocabulary(self, clean: list[pathlib.Path]) -> pd.DataFrame:
+        """Writes `items.parquet` and `users.parquet` for the workers."""
+        kept = vocabulary.kept_items(self.work / "clean", self.settings)
+        self.kept = pd.DataFrame({"item_id": kept})
+        self.kept.to_parquet(self.work / "items.parquet")
+        count = vocabulary.CountUsers(
+            str(self.work / "items.parquet"), str(self.work / "users")
+        )
+        shards.for_each("Count users", clean, count, self.options)
+        users = vocabulary.split_users(self.work / "users", self.settings)
+        users.to_parquet(self.work / "users.parquet")
+        _LOG.info("kept %d items, %d users", len(kept), len(users))
+        return users
+
+    def _count_pairs(self, clean: list[pathlib.Path]):
+        behaves = self.settings.embedding.kind in ("behavior", "both")
+        count = cooccurrence.CountPairs(
+            str(self.work / "items.parquet"),
+            str(self.work / "users.parquet"),
+            str(self.work / "pairs"),
+            self.settings.embedding.window if behaves else 0,
+        )
+        shards.for_each("Count pairs", clean, count, self.options)
+        return cooccurrence.totals(self.work / "pairs", len(self.kept))
+
+    def _catalog(self, counts: np.ndarray, pairs) -> circle_tree.CircleTree:
+        """Embeds and clusters the items; writes catalogue, tree and circles."""
+        found = self.items.set_index("item_id").loc[self.kept["item_id"]]
+        tags = [[] if own is None else list(own) for own in found["tags"]]
+        titles = found["title"].fillna("")
+        words = titles + " " + found["text"].fillna("") + " "
+        documents = [a + " ".join(b) for a, b in zip(words, tags, strict=True)]
+        embedding = self._embed(documents, pairs)
+        tree, order = kmeans.build_tree(embedding, self.settings.tree)
+        paths = [tree.paths[leaf] for leaf in tree.leaf_of_place]
+        dtype = object if self.id_types["item_id"] == "string" else np.int64
+        listed = catalog.Catalog(
+            item_ids=self.kept["item_id"].to_numpy(dtype)[order],
+            rows=order.astype(np.int64),
+            titles=titles.to_numpy(object)[order],
+            tags=[tags[row] for row in order],
+            counts=counts[order],
+            embedding=embedding[order],
+        )
+        catalog.save(self.work / "catalog", listed, paths)
+        tree.save(self.work / "tree")
+        circles = pd.Series(paths, index=order).sort_index()
+        self.kept.assign(circle=circles).to_parquet(self.work / "items.parquet")
+        _LOG.info("made %d leaf circles, depth %d", len(tree.leaves), tree.depth)
+        return tree
+
+    def _embed(self, documents: list[str], pairs) -> np.ndarray:
+        """float32 `[items, dim]`, in the order of the vocabulary."""
+        options = self.settings.embedding
+        if options.kind == "vectors":
+            if options.vectors is None:
+                raise errors.HimirecError(
+                    "prepare.embedding.kind is vectors: name the Parquet file in "
+                    "prepare.embedding.vectors"
+                )
+            return vectors.load(options.vectors, self.kept["item_id"].to_numpy())
+        dim = options.dim // 2 if options.kind == "both" else options.dim
+        parts = []
+        if options.kind in ("text", "both"):
+            parts.append(_embed_text(documents, options.preset, dim))
+        if options.kind in ("behavior", "both"):
+            parts.append(behavior.embed(pairs, dim))
+        return np.concatenate(parts, axis=1)
+
+    def _build_work(self, count: int) -> sequences.BuildShard:
+        return sequences.BuildShard(str(self.work), count, self.settings, self.id_types)
+
+    def _manifest(self, users: pd.DataFrame, tree) -> manifest.Manifest:
+        """Totals of the records; `users` and `interactions` include short users."""
+        built = self.work / "built"
+        kept = int(users["events"].sum())
+        filtered = self.events_read - self.rejected - self.duplicates - kept
+        totals = manifest.Counts(
+            events_read=self.events_read,
+            rejected=self.rejected,
+            duplicates=self.duplicates,
+            filtered=filtered,
+            users=len(users),
+            items=len(self.kept),
+            interactions=kept,
+            leaf_circles=len(tree.leaves),
+            train_users=_total(built, "train"),
+            validation_users=_total(built, "validation"),
+            test_users=_total(built, "test"),
+            too_short_users=_total(built, "too_short"),
+        )
+        _LOG.info("prepared: %s", totals)
+        inputs = (self.interactions, self.items_path)
+        return manifest.Manifest(
+            counts=totals,
+            id_types=self.id_types,
+            inputs={path.name: files.sha256(path) for path in inputs},
+            settings=self.settings.model_dump(mode="json"),
+            tree=tree.fingerprint,
+        )
 
 
-def _check_unique(ids: pd.Series, path) -> None:
+def _embed_text(documents: list[str], preset: str | None, dim: int) -> np.ndarray:
+    if preset is None:
+        return text.embed(documents, dim)
+    from tfrs_himirec.embeddings import preset as encoder  # imports keras-nlp
+
+    return encoder.embed(documents, preset, dim)
+
+
+def _refuse_duplicates(ids: pd.Series, path: pathlib.Path) -> None:
     twice = np.flatnonzero(ids.duplicated())
     if len(twice):
         again = int(twice[0])
         first = int(np.flatnonzero(ids == ids[again])[0])
         raise errors.HimirecError(
-            f"{path}: item_id {ids[again]!r} is in rows {first + 1} and {again + 1}; "
+            f"{path}: item_id {ids[again]} is in rows {first + 1} and {again + 1}; "
             "keep one of them"
         )
 
 
-def _lines(path: pathlib.Path) -> int:
-    with open(path) as stream:
-        return sum(1 for _ in stream)
-
-
-def _filter(shards, items, settings) -> tuple[pd.DataFrame, pd.Series]:
-    """Returns kept items, and events per kept user: items first, then users."""
-    columns = [pd.read_parquet(path, columns=["item_id"]) for path in shards]
-    counts = pd.concat(columns)["item_id"].value_counts() if columns else pd.Series()
-    kept = counts.index[counts >= settings.min_item_events]
-    frames = [pd.read_parquet(path, columns=["user_id", "item_id"]) for path in shards]
-    users = [f[f["item_id"].isin(kept)]["user_id"].value_counts() for f in frames]
-    per_user = pd.concat(users) if users else pd.Series(dtype="int64")
-    per_user = per_user[per_user >= settings.min_user_events].sort_index()
-    if per_user.empty:
-        raise errors.HimirecError(
-            f"no user is left: {len(kept)} items have prepare.min_item_events = "
-            f"{settings.min_item_events} events; lower it, or min_user_events"
-        )
-    return pd.DataFrame({"item_id": np.sort(kept.to_numpy())}), per_user
-
-
-def _split_users(users: pd.Series, settings: config.Prepare) -> pd.Series:
-    """Assigns users to splits by a seeded hash: exact shares, any bucket count."""
-    key = f"himirec-{settings.seed:08d}"[:16].ljust(16, "-")
-    order = np.argsort(events.stable_hash(users.index.to_series(), key), kind="stable")
-    test = round(settings.test_fraction * len(users))
-    validation = round(settings.validation_fraction * (len(users) - test))
-    split = np.full(len(users), "train", object)
-    split[order[:test]] = "test"
-    split[order[test : test + validation]] = "validation"
-    return pd.Series(split, index=users.index)
-
-
-def _vocabulary(kept: pd.DataFrame, items: pd.DataFrame):
-    """Numbers the kept items in ascending order of id; returns their texts too."""
-    kept["row"] = np.arange(len(kept))
-    found = items.set_index("item_id").loc[kept["item_id"]]
-    tags = found["tags"].map(lambda t: " ".join(t) if t is not None else "")
-    documents = found["title"].fillna("") + " " + found["text"].fillna("") + " " + tags
-    return documents.tolist(), kept
-
-
-def _tree(shards, kept, documents, splits, settings):
-    """Embeds the items, from training users only, and clusters them."""
-    kept["circle"] = ""
-    parts = [
-        sequences.filtered(pd.read_parquet(p), kept, splits[splits == "train"])
-        for p in shards
-    ]
-    training = pd.concat(parts)
-    rows = training["row"].to_numpy()
-    owner = pd.factorize(training["user_id"])[0]
-    counts = np.bincount(rows, minlength=len(kept))
-    embedding = _embedding(settings.embedding, documents, rows, owner, len(kept))
-    tree, order = kmeans.build_tree(embedding, settings.tree)
-    return tree, order, embedding, counts
-
-
-def _embedding(settings: config.Embedding, documents, rows, owner, items: int):
-    if settings.kind == "vectors" or settings.preset:
-        raise errors.HimirecError(
-            "prepare.embedding: kind: vectors and preset are not available yet; use "
-            "text, behavior or both"
-        )
-    dim = settings.dim // 2 if settings.kind == "both" else settings.dim
-    parts = []
-    if settings.kind in ("text", "both"):
-        parts.append(text.embed(documents, dim))
-    if settings.kind in ("behavior", "both"):
-        counts = behavior.cooccurrence(rows, owner, items, settings.window)
-        parts.append(behavior.embed(counts, dim))
-    return np.concatenate(parts, axis=1)
-
-
-def _write_catalog(work, kept, items, tree, order, embedding, counts, id_types):
-    found = items.set_index("item_id").loc[kept["item_id"].iloc[order]]
-    dtype = object if id_types["item_id"] == "string" else np.int64
-    listed = catalog.Catalog(
-        item_ids=np.array(found.index.tolist(), dtype=dtype),
-        rows=order.astype(np.int64),
-        titles=found["title"].fillna("").to_numpy(object),
-        tags=[list(t) if t is not None else [] for t in found["tags"]],
-        counts=counts[order],
-        embedding=embedding[order],
-    )
-    catalog.save(work / "catalog", listed, [tree.paths[n] for n in tree.leaf_of_place])
-    tree.save(work / "tree")
-
-
-def _build(work, shards, kept, splits, settings, id_types, beam_options) -> int:
-    """Runs the build job; returns the number of users written."""
-    for name in ("sequences", "histories"):
-        (work / name).mkdir()
-    kept.to_pickle(work / "items.pkl")
-    splits.to_pickle(work / "splits.pkl")
-    targets = sequences.last_events(settings.protocol, settings.targets)
-    build = sequences.BuildShard(str(work), len(shards), targets, id_types)
-    with beam.Pipeline(options=beam_options) as pipeline:
-        _ = (
-            pipeline
-            | "Shards" >> beam.Create([(i, str(p)) for i, p in enumerate(shards)])
-            | "Spread" >> beam.Reshuffle()
-            | "Build" >> beam.ParDo(build)
-        )
-    paths = (work / "histories").iterdir()
-    return sum(len(pq.read_table(p)["user_id"].unique()) for p in paths)
+def _total(directory: pathlib.Path, name: str) -> int:
+    return int(sum(int(record[name]) for record in shards.records(directory)))

@@ -7,96 +7,100 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import tensorflow as tf
 
+from beam_pipelines import shards
+from tfrs_himirec import config, files
 from tfrs_himirec.schema import histories, sequences
 
 
+def target_counts(events: np.ndarray, settings: config.Prepare) -> np.ndarray:
+    """Returns how many last events of a test user are targets (docs/evaluation.md)."""
+    if settings.protocol == "A":
+        return np.minimum(events, settings.targets)
+    return np.maximum(1, np.ceil(0.2 * events)).astype(int)
+
+
 class BuildShard(beam.DoFn):
-    """Writes the Examples and split histories of one clean shard.
+    """Writes the Examples and the split histories of one clean shard.
 
     Args:
-      work: directory with `lookup.npz`-like side files written by prepare.
-      shards: number of clean shards.
-      targets: maps a history length to the number of targets.
+      work: directory with `items.parquet`, `users.parquet`, `sequences/` and
+        `histories/`.
+      count: number of clean shards.
+      settings: of prepare.
       id_types: of `user_id` and `item_id`.
     """
 
-    def __init__(self, work: str, shards: int, targets, id_types: dict[str, str]):
+    def __init__(
+        self,
+        work: str,
+        count: int,
+        settings: config.Prepare,
+        id_types: dict[str, str],
+    ):
         self._work = pathlib.Path(work)
-        self._shards = shards
-        self._targets = targets
+        self._count = count
+        self._settings = settings
         self._id_types = id_types
 
     def setup(self):
-        self._items = pd.read_pickle(self._work / "items.pkl")
-        self._splits = pd.read_pickle(self._work / "splits.pkl")
+        self._items = pd.read_parquet(self._work / "items.parquet")
+        self._index = pd.Index(self._items["item_id"])
+        users = pd.read_parquet(self._work / "users.parquet")
+        self._split = users.set_index("user_id")["split"]
 
     def process(self, element):
-        import tensorflow as tf
+        number, path = element
+        frame = self._kept_events(path)
+        sizes = frame.groupby("user_id", sort=False).size()
+        split = self._split[sizes.index].to_numpy()
+        targets = target_counts(sizes.to_numpy(), self._settings)
+        targets = np.where(split == "train", 0, targets)
+        written = sizes.to_numpy() > targets
+        self._write_examples(number, frame, sizes, targets, split)
+        position = frame.groupby("user_id", sort=False).cumcount().to_numpy()
+        past = position < np.repeat(sizes.to_numpy() - targets, sizes)
+        self._write_histories(number, frame[past])
+        counts = {name: (written & (split == name)).sum() for name in sequences.SPLITS}
+        path = self._work / "built" / f"built-{number:05d}.npz"
+        shards.save_record(path, too_short=(~written).sum(), **counts)
 
-        shard, path = element
-        frame = filtered(pd.read_parquet(path), self._items, self._splits)
-        writers = {
-            split: tf.io.TFRecordWriter(
-                str(
-                    self._work
-                    / "sequences"
-                    / sequences.shard_name(split, shard, self._shards)
-                )
-            )
-            for split in sequences.SPLITS
-        }
-        encode, pasts = sequences.Encoder(), []
-        for user, events in frame.groupby("user_id", sort=True):
-            split = self._splits[user]
-            count = 0 if split == "train" else self._targets(len(events))
-            past = events.iloc[: len(events) - count]
-            if past.empty:
-                continue
-            rows, times = events["row"].to_numpy(), events["timestamp"].to_numpy()
-            kept = len(past)
-            example = encode(user, rows[:kept], times[:kept], rows[kept:])
-            writers[split].write(example)
-            pasts.append(past)
-        for writer in writers.values():
-            writer.close()
-        self._write_histories(shard, pasts)
-        yield len(pasts)
+    def _kept_events(self, path: str) -> pd.DataFrame:
+        frame = pd.read_parquet(path)
+        row = self._index.get_indexer(frame["item_id"])
+        kept = (row >= 0) & frame["user_id"].isin(self._split.index).to_numpy()
+        circle = self._items["circle"].to_numpy(object)[row[kept]]
+        return frame[kept].assign(row=row[kept], circle=circle)
 
-    def _write_histories(self, shard: int, pasts: list[pd.DataFrame]) -> None:
+    def _write_examples(self, number, frame, sizes, targets, split) -> None:
+        encode = sequences.Encoder()
+        rows, times = frame["row"].to_numpy(), frame["timestamp"].to_numpy()
+        ends = np.cumsum(sizes.to_numpy())
+        for name in sequences.SPLITS:
+            shard = sequences.shard_name(name, number, self._count)
+            path = self._work / "sequences" / shard
+            with (
+                files.atomic_file(path) as temporary,
+                tf.io.TFRecordWriter(str(temporary)) as writer,
+            ):
+                for i in np.flatnonzero((split == name) & (sizes > targets)):
+                    start, end = ends[i] - sizes.iloc[i], ends[i]
+                    cut = end - targets[i]
+                    past = slice(start, cut)
+                    example = encode(
+                        sizes.index[i], rows[past], times[past], rows[cut:end]
+                    )
+                    writer.write(example)
+
+    def _write_histories(self, number: int, past: pd.DataFrame) -> None:
         schema = histories.schema(self._id_types["user_id"], self._id_types["item_id"])
         table = schema.empty_table()
-        if pasts:
-            grouped = pd.concat(pasts).groupby(["user_id", "circle"], sort=True)
+        if len(past):
+            grouped = past.groupby(["user_id", "circle"], sort=False)
             lists = grouped.agg({"item_id": list, "timestamp": list}).reset_index()
             lists.columns = schema.names
             table = pa.Table.from_pandas(lists, schema, preserve_index=False)
-        name = histories.shard_name(shard, self._shards)
-        pq.write_table(table, self._work / "histories" / name)
-
-
-def filtered(frame: pd.DataFrame, items: pd.DataFrame, users: pd.Series):
-    """Keeps events of kept items and users; adds `row` and `circle`."""
-    frame = frame[frame["user_id"].isin(users.index)]
-    index = pd.Index(items["item_id"]).get_indexer(frame["item_id"])
-    kept = index >= 0
-    frame = frame[kept].copy()
-    frame["row"] = items["row"].to_numpy()[index[kept]]
-    frame["circle"] = items["circle"].to_numpy(object)[index[kept]]
-    return frame
-
-
-def last_events(protocol: str, targets: int):
-    """Returns how many of n events are targets, as a picklable callable."""
-    return _Targets(protocol, targets)
-
-
-class _Targets:
-    def __init__(self, protocol: str, targets: int):
-        self._protocol = protocol
-        self._targets = targets
-
-    def __call__(self, events: int) -> int:
-        if self._protocol == "A":
-            return min(self._targets, events)
-        return max(1, int(np.ceil(0.2 * events)))
+        path = self._work / "histories" / histories.shard_name(number, self._count)
+        with files.atomic_file(path) as temporary:
+            pq.write_table(table, temporary)

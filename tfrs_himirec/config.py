@@ -2,7 +2,7 @@
 
 import inspect
 import pathlib
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
 import yaml
@@ -232,7 +232,8 @@ def _sections(model: type[_Settings], path: str):
     yield path, model
     for name, field in model.model_fields.items():
         if _is_section(field.annotation):
-            yield from _sections(field.annotation, f"{path}.{name}".lstrip("."))
+            section: Any = field.annotation
+            yield from _sections(section, f"{path}.{name}".lstrip("."))
 
 
 def _is_section(annotation) -> bool:

@@ -11,11 +11,16 @@ NAME = "manifest.json"
 
 
 class Counts(pydantic.BaseModel):
-    """Totals after cleaning; `events_read` and `rejected` are before it."""
+    """Totals; `events_read = rejected + duplicates + filtered + interactions`.
+
+    `too_short_users` have no event before their targets: they are in `users` and
+    `interactions`, but in no split.
+    """
 
     events_read: int
     rejected: int
     duplicates: int
+    filtered: int
     users: int
     items: int
     interactions: int

@@ -5,6 +5,7 @@ import logging
 import pathlib
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -98,9 +99,10 @@ class Backup:
 
     def save(self, epoch: int, logs: dict | None = None) -> None:
         """Called by Keras after each epoch."""
-        values = {str(i): np.array(v) for i, v in enumerate(self._variables())}
+        values: dict[str, Any] = {"epoch": np.array(epoch)}
+        values |= {str(i): np.array(v) for i, v in enumerate(self._variables())}
         with files.atomic_file(self._path) as temporary, open(temporary, "wb") as out:
-            np.savez(out, epoch=epoch, **values)
+            np.savez(out, **values)
 
     def restore(self) -> int:
         """Returns the epoch to go on with: 0 without a backup."""

@@ -1,0 +1,84 @@
+"""Which items and users stay, and which split a user is in."""
+
+import pathlib
+
+import apache_beam as beam
+import numpy as np
+import pandas as pd
+
+from beam_pipelines import events, shards
+from tfrs_himirec import config, errors
+
+
+def kept_items(clean: pathlib.Path, settings: config.Prepare) -> np.ndarray:
+    """Returns the ids with enough events in ascending order; place = vocabulary row.
+
+    Raises:
+      HimirecError: there is none.
+    """
+    parts = [
+        pd.Series(record["counts"], record["items"]) for record in shards.records(clean)
+    ]
+    counts = pd.concat(parts).groupby(level=0).sum() if parts else pd.Series(dtype=int)
+    kept = counts[counts >= settings.min_item_events].sort_index()
+    if kept.empty:
+        raise errors.HimirecError(
+            f"no item has prepare.min_item_events = {settings.min_item_events} events "
+            f"(the most frequent of {len(counts)} has {counts.max() if parts else 0}); "
+            "lower it or import a longer log"
+        )
+    return kept.index.to_numpy()
+
+
+class CountUsers(beam.DoFn):
+    """Records the users of a clean shard with their events of kept items."""
+
+    def __init__(self, items: str, directory: str):
+        self._items_path = items
+        self._directory = pathlib.Path(directory)
+
+    def setup(self):
+        self._items = pd.Index(pd.read_parquet(self._items_path)["item_id"])
+
+    def process(self, element):
+        number, path = element
+        frame = pd.read_parquet(path, columns=["user_id", "item_id"])
+        frame = frame[frame["item_id"].isin(self._items)]
+        users, counts = np.unique(frame["user_id"].to_numpy(), return_counts=True)
+        path = self._directory / f"users-{number:05d}.npz"
+        shards.save_record(path, users=users, counts=counts)
+
+
+def split_users(directory: pathlib.Path, settings: config.Prepare) -> pd.DataFrame:
+    """Returns `user_id`, `events` and `split` of the users with enough events.
+
+    Users are ranked by a seeded hash of their id, so shares are exact and neither the
+    number of buckets nor the order of the log matters.
+
+    Raises:
+      HimirecError: there is none.
+    """
+    records = shards.records(directory)
+    users = pd.DataFrame(
+        {
+            "user_id": np.concatenate([record["users"] for record in records]),
+            "events": np.concatenate([record["counts"] for record in records]),
+        }
+    )
+    users = users[users["events"] >= settings.min_user_events]
+    if users.empty:
+        raise errors.HimirecError(
+            f"no user has prepare.min_user_events = {settings.min_user_events} events "
+            "of kept items; lower it or import a longer log"
+        )
+    users = users.sort_values("user_id", ignore_index=True)
+    order = np.argsort(
+        events.stable_hash(users["user_id"].to_numpy(), f"split-{settings.seed}"),
+        kind="stable",
+    )
+    test = round(settings.test_fraction * len(users))
+    validation = round(settings.validation_fraction * (len(users) - test))
+    split = np.full(len(users), "train", object)
+    split[order[:test]] = "test"
+    split[order[test : test + validation]] = "validation"
+    return users.assign(split=split)

@@ -1,0 +1,287 @@
+"""The Beam jobs against a plain pandas reading of the same rules."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+
+from beam_pipelines import events, options, prepare
+from tfrs_himirec import config, errors
+from tfrs_himirec.schema import catalog, manifest, raw, sequences
+from tfrs_himirec.tree import circle_tree
+
+SETTINGS = config.Prepare(
+    min_item_events=4,
+    min_user_events=3,
+    targets=3,
+    seed=11,
+    embedding=config.Embedding(dim=8, window=3),
+    tree=config.Tree(k=3, c=8),
+)
+
+
+def random_log(strings: bool, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A log with ties in time, duplicates and rows that break each rule."""
+    rng = np.random.default_rng(seed)
+    size = 1500
+    log = pd.DataFrame(
+        {
+            "user_id": rng.integers(0, 60, size) ** 2 // 40,
+            "item_id": rng.integers(0, 45, size) * 3 % 50,
+            "timestamp": rng.integers(0, 40, size),
+            "weight": np.ones(size),
+        }
+    )
+    log = pd.concat([log, log.sample(80, random_state=seed)], ignore_index=True)
+    log["weight"] = log["weight"].astype("float32")
+    log.loc[[3, 500], "weight"] = [-1.0, np.nan]
+    log.loc[[10, 700], "timestamp"] = -5
+    log.loc[[20, 30], "item_id"] = 999
+    items = pd.DataFrame({"item_id": np.arange(50)})
+    if strings:
+        log["user_id"] = "u" + log["user_id"].astype(str)
+        log["item_id"] = "i" + log["item_id"].astype(str)
+        items["item_id"] = "i" + items["item_id"].astype(str)
+        log.loc[40, "user_id"] = None
+    names = items["item_id"].astype(str)
+    words = ["red", "green", "blue"]
+    items["title"] = ["title " + name for name in names]
+    items["text"] = [f"{words[i % 3]} thing" for i in range(len(items))]
+    items["tags"] = [[words[i % 3]] for i in range(len(items))]
+    return log, items
+
+
+def write_raw(run_dir, log: pd.DataFrame, items: pd.DataFrame, group: int = 400):
+    kind = "string" if items["item_id"].dtype != np.int64 else "int64"
+    folder = run_dir / "raw"
+    folder.mkdir(parents=True)
+    schema = raw.interactions_schema(kind, kind)
+    table = pa.Table.from_pandas(log, schema, preserve_index=False)
+    pq.write_table(table, folder / raw.INTERACTIONS, row_group_size=group)
+    table = pa.Table.from_pandas(items, raw.items_schema(kind), preserve_index=False)
+    pq.write_table(table, folder / raw.ITEMS)
+    return run_dir
+
+
+def expected(log: pd.DataFrame, items: pd.DataFrame, settings: config.Prepare):
+    """The rules once more, in plain pandas and Python."""
+    bad = (
+        log["user_id"].isna()
+        | ~log["item_id"].isin(items["item_id"])
+        | (log["timestamp"] < 0)
+        | ~(log["weight"] >= 0)
+    )
+    good = log[~bad].reset_index(drop=True)
+    unique = good.drop_duplicates(["user_id", "item_id", "timestamp"])
+    counts = unique["item_id"].value_counts()
+    kept = unique[unique["item_id"].map(counts) >= settings.min_item_events]
+    sizes = kept["user_id"].value_counts()
+    kept = kept[kept["user_id"].map(sizes) >= settings.min_user_events]
+    vocabulary = sorted(counts[counts >= settings.min_item_events].index)
+    users = sorted(kept["user_id"].unique())
+    lines = {}
+    for user in users:
+        own = kept[kept["user_id"] == user].sort_values("timestamp", kind="stable")
+        lines[user] = [vocabulary.index(item) for item in own["item_id"]]
+    rank = events.stable_hash(np.array(users, object), f"split-{settings.seed}")
+    ordered = [users[i] for i in np.argsort(rank, kind="stable")]
+    test = round(settings.test_fraction * len(users))
+    rest = round(settings.validation_fraction * (len(users) - test))
+    split = dict.fromkeys(users, "train")
+    split |= dict.fromkeys(ordered[:test], "test")
+    split |= dict.fromkeys(ordered[test : test + rest], "validation")
+    return bad, len(good) - len(unique), vocabulary, lines, split
+
+
+def read_users(run_dir, split: str) -> dict:
+    found = {}
+    for path in sequences.shard_paths(run_dir, split):
+        for record in tf.data.TFRecordDataset(path):
+            feature = tf.train.Example.FromString(record.numpy()).features.feature
+            user = feature["user_id"]
+            key = [v.decode() for v in user.bytes_list.value] or user.int64_list.value
+            names = ("history", "targets", "history_time")
+            found[key[0]] = [list(feature[n].int64_list.value) for n in names]
+    return found
+
+
+@pytest.mark.parametrize("strings", [False, True])
+@pytest.mark.parametrize("protocol", ["A", "B"])
+def test_jobs_agree_with_pandas(tmp_path, strings, protocol):
+    log, items = random_log(strings)
+    settings = SETTINGS.model_copy(update={"protocol": protocol})
+    result = prepare.run(write_raw(tmp_path, log, items), settings, [])
+    bad, duplicates, vocabulary, lines, split = expected(log, items, settings)
+    assert result.counts.rejected == bad.sum()
+    assert result.counts.duplicates == duplicates
+    assert result.counts.interactions == sum(map(len, lines.values()))
+    assert result.counts.users == len(lines)
+    found = {name: read_users(tmp_path, name) for name in sequences.SPLITS}
+    short = 0
+    for user, line in lines.items():
+        cut = len(line)
+        if split[user] != "train":
+            n = 3 if protocol == "A" else max(1, int(np.ceil(0.2 * len(line))))
+            cut -= min(n, len(line))
+        short += cut == 0
+        if cut:
+            history, targets, times = found[split[user]].pop(user)
+            assert history == line[:cut]
+            assert targets == line[cut:]
+            assert times == sorted(times)
+    assert not any(found.values())
+    assert result.counts.too_short_users == short
+    items_in_order = catalog.load(tmp_path)
+    assert items_in_order.item_ids[items_in_order.places].tolist() == vocabulary
+
+
+def test_totals_add_up(tmp_path):
+    counts = prepare.run(write_raw(tmp_path, *random_log(False)), SETTINGS, []).counts
+    assert counts.events_read == (
+        counts.rejected + counts.duplicates + counts.filtered + counts.interactions
+    )
+    assert counts.users == (
+        counts.train_users
+        + counts.validation_users
+        + counts.test_users
+        + counts.too_short_users
+    )
+    assert manifest.load(tmp_path).counts == counts
+
+
+def test_rejected_rows_keep_their_values_and_the_reason(tmp_path):
+    log, items = random_log(True)
+    prepare.run(write_raw(tmp_path, log, items), SETTINGS, [])
+    lines = [
+        json.loads(line)
+        for path in (tmp_path / "rejected").iterdir()
+        for line in path.read_text().splitlines()
+    ]
+    found = {line["row_number"]: line["reason"] for line in lines}
+    assert found == {
+        3: "negative weight",
+        500: "weight is not a finite number",
+        10: "negative timestamp",
+        700: "negative timestamp",
+        20: "unknown item",
+        30: "unknown item",
+        40: "missing user_id",
+    }
+    row = next(line for line in lines if line["row_number"] == 20)
+    assert row["item_id"] == log.loc[20, "item_id"]
+
+
+def contents(run_dir) -> dict:
+    users = {name: read_users(run_dir, name) for name in sequences.SPLITS}
+    histories = pq.read_table(run_dir / "histories").to_pandas()
+    histories = histories.sort_values(["user_id", "circle"]).astype(str)
+    return users | {"histories": histories.values.tolist()}
+
+
+@pytest.mark.parametrize(
+    ("buckets", "arguments"),
+    [(7, []), (2, ["--runner=BundleBasedDirectRunner"])],
+)
+def test_buckets_and_runner_do_not_matter(tmp_path, buckets, arguments):
+    log, items = random_log(False)
+    one = write_raw(tmp_path / "one", log, items)
+    prepare.run(one, SETTINGS.model_copy(update={"buckets": 1}), [])
+    many = write_raw(tmp_path / "many", log, items, group=97)
+    settings = SETTINGS.model_copy(update={"buckets": buckets})
+    prepare.run(many, settings, arguments)
+    assert contents(one) == contents(many)
+    assert circle_tree.load(one).fingerprint == circle_tree.load(many).fingerprint
+
+
+def test_split_histories_hold_the_past_by_leaf_circle(tmp_path):
+    log, items = random_log(False)
+    prepare.run(write_raw(tmp_path, log, items), SETTINGS, [])
+    listed, tree = catalog.load(tmp_path), circle_tree.load(tmp_path)
+    path_of = dict(
+        zip(listed.rows, (tree.paths[n] for n in tree.leaf_of_place), strict=True)
+    )
+    row_of = dict(zip(listed.item_ids, listed.rows, strict=True))
+    wanted: dict = {}
+    for split in sequences.SPLITS:
+        for user, (history, _, times) in read_users(tmp_path, split).items():
+            for row, time in zip(history, times, strict=True):
+                wanted.setdefault((user, path_of[row]), []).append((row, time))
+    found = {}
+    for line in pq.read_table(tmp_path / "histories").to_pylist():
+        rows = [row_of[item] for item in line["item_ids"]]
+        pairs = list(zip(rows, line["timestamps"], strict=True))
+        found[line["user_id"], line["circle"]] = pairs
+    assert found == wanted
+
+
+def test_test_users_influence_nothing(tmp_path):
+    """Counts and vectors stay when test users' events are exchanged."""
+    log, items = random_log(False)
+    settings = SETTINGS.model_copy(update={"min_item_events": 1})
+    first = write_raw(tmp_path / "first", log, items)
+    prepare.run(first, settings, [])
+    others = {*read_users(first, "test"), *read_users(first, "validation")}
+    changed = log.copy()
+    theirs = changed["user_id"].isin(others) & (changed["item_id"] < 50)
+    mixed = changed.loc[theirs, "item_id"].sample(frac=1, random_state=1)
+    changed.loc[theirs, "item_id"] = mixed.to_numpy()
+    second = write_raw(tmp_path / "second", changed, items)
+    prepare.run(second, settings, [])
+    before, after = catalog.load(first), catalog.load(second)
+    np.testing.assert_array_equal(before.rows, after.rows)
+    np.testing.assert_array_equal(before.counts, after.counts)
+    np.testing.assert_array_equal(before.embedding, after.embedding)
+
+
+def test_failure_leaves_nothing_and_can_be_repeated(tmp_path, monkeypatch):
+    write_raw(tmp_path, *random_log(False))
+    prepare.run(tmp_path, SETTINGS, [])
+
+    def fail(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare.kmeans, "build_tree", fail)
+        with pytest.raises(RuntimeError, match="killed"):
+            prepare.run(tmp_path, SETTINGS, [])
+    assert not (tmp_path / manifest.NAME).exists()
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+    assert prepare.run(tmp_path, SETTINGS, []).counts.users > 0
+
+
+def test_items_named_twice_are_refused(tmp_path):
+    log, items = random_log(False)
+    items = pd.concat([items, items.iloc[[4]]], ignore_index=True)
+    with pytest.raises(errors.HimirecError, match="4 is in rows 5 and 51"):
+        prepare.run(write_raw(tmp_path, log, items), SETTINGS, [])
+
+
+def test_empty_log_is_refused(tmp_path):
+    log, items = random_log(False)
+    with pytest.raises(errors.HimirecError, match="no events"):
+        prepare.run(write_raw(tmp_path, log[:0], items), SETTINGS, [])
+
+
+@pytest.mark.parametrize("name", ["min_item_events", "min_user_events"])
+def test_filters_that_leave_nothing_are_named(tmp_path, name):
+    write_raw(tmp_path, *random_log(False))
+    settings = SETTINGS.model_copy(update={name: 10_000})
+    with pytest.raises(errors.HimirecError, match=f"prepare.{name} = 10000"):
+        prepare.run(tmp_path, settings, [])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["raw"]
+
+
+def test_only_rejected_rows_are_refused(tmp_path):
+    log, items = random_log(False)
+    with pytest.raises(errors.HimirecError, match="no item"):
+        prepare.run(write_raw(tmp_path, log.assign(weight=-1), items), SETTINGS, [])
+
+
+@pytest.mark.parametrize("runner", ["DaskRunner", "DirectRunner"])
+def test_runners_that_lose_data_or_download_are_refused(runner):
+    with pytest.raises(errors.HimirecError, match=runner):
+        options.build([f"--runner={runner}"])
