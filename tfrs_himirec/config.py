@@ -119,7 +119,7 @@ class Generator(_Settings):
     epochs: int = pydantic.Field(10, ge=1)
     patience: int = pydantic.Field(3, ge=1)
     batch_size: int = pydantic.Field(32, ge=1)
-    learning_rate: float = pydantic.Field(1e-3, gt=0)
+    learning_rate: float = pydantic.Field(2e-3, gt=0)
     seed: int = 7
 
 
