@@ -40,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
 def _quieten_libraries() -> None:
     """Their notes are for their own developers; warnings of ours stay visible."""
     absl.logging.set_verbosity(absl.logging.ERROR)
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    for name in ("apache_beam", "tensorflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def main(arguments: list[str] | None = None) -> int:

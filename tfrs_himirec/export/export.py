@@ -81,20 +81,22 @@ def _use_scann(model: recommender.Recommender, prepared) -> dict:
             "stays exact",
             options.scann_items,
         )
-    recall = scann_search.recall_per_circle(index, vectors[sample], min(50, results))
-    for node, value in recall.items():
-        _LOG.info("circle %s: ScaNN recall@50 %.4f", tree.paths[node], value)
-    return {tree.paths[node] or "root": value for node, value in recall.items()}
+    length = min(50, results)
+    recall = scann_search.recall_per_circle(index, vectors[sample], length)
+    report = {tree.paths[node] or "root": value for node, value in recall.items()}
+    for path, value in report.items():
+        _LOG.info("circle %s: ScaNN recall@%d %.4f", path, length, value)
+    return {"recall_at": length, "recall": report}
 
 
-def _describe(run: config.Run, prepared, scann_recall: dict) -> dict:
+def _describe(run: config.Run, prepared, scann: dict) -> dict:
     weights = ("generator", "towers")
     paths = {name: artefacts.weights_path(prepared.run_dir, name) for name in weights}
     return {
         "schema_version": VERSION,
         "model": run.export.name,
         "index": run.export.index,
-        "scann_recall_at_50": scann_recall,
+        "scann": scann,
         "item_id_type": prepared.catalog.id_type,
         "items": prepared.catalog.size,
         "beams": run.recommend.beams,

@@ -94,12 +94,12 @@ class ScannCircleIndex(circle_search.ExactCircleIndex):
 
 
 def _layer(vectors: np.ndarray, fetched: int, name: str):
-    """A ScaNN layer tuned for recall: about sqrt(n) partitions, a fifth searched."""
+    """A ScaNN layer for recall: sqrt(n) partitions, a quarter of them searched."""
     partitions = max(int(len(vectors) ** 0.5), 1)
     layer = tfrs.layers.factorized_top_k.ScaNN(
         k=min(fetched, len(vectors)),
         num_leaves=partitions,
-        num_leaves_to_search=max(partitions // 5, 1),
+        num_leaves_to_search=max(partitions // 4, min(partitions, 30)),
         num_reordering_candidates=min(4 * fetched, len(vectors)),
         name=name,
     )
