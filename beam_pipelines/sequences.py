@@ -95,12 +95,17 @@ class BuildShard(beam.DoFn):
 
     def _write_histories(self, number: int, past: pd.DataFrame) -> None:
         schema = histories.schema(self._id_types["user_id"], self._id_types["item_id"])
-        table = schema.empty_table()
-        if len(past):
-            grouped = past.groupby(["user_id", "circle"], sort=False)
-            lists = grouped.agg({"item_id": list, "timestamp": list}).reset_index()
-            lists.columns = schema.names
-            table = pa.Table.from_pandas(lists, schema, preserve_index=False)
+        user, circle = (pd.factorize(past[n])[0] for n in ("user_id", "circle"))
+        order = np.lexsort((circle, user))  # stable: lists stay in time order
+        user, circle, past = user[order], circle[order], past.iloc[order]
+        new = (np.diff(user, prepend=-1) != 0) | (np.diff(circle, prepend=-1) != 0)
+        starts = np.flatnonzero(new)
+        offsets = pa.array(np.append(starts, len(past)), pa.int32())
+        columns = [pa.array(past[n].iloc[starts]) for n in ("user_id", "circle")]
+        for name in ("item_id", "timestamp"):
+            columns.append(pa.ListArray.from_arrays(offsets, pa.array(past[name])))
+        columns = [c.cast(f.type) for c, f in zip(columns, schema, strict=True)]
+        table = pa.Table.from_arrays(columns, schema=schema)
         path = self._work / "histories" / histories.shard_name(number, self._count)
         with files.atomic_file(path) as temporary:
             pq.write_table(table, temporary)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from beam_pipelines import events, options, prepare
+from beam_pipelines import options, prepare
 from tfrs_himirec import config, errors
 from tfrs_himirec.schema import catalog, manifest, raw, sequences
 from tfrs_himirec.tree import circle_tree
@@ -46,7 +46,11 @@ def random_log(strings: bool, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame
         log["user_id"] = "u" + log["user_id"].astype(str)
         log["item_id"] = "i" + log["item_id"].astype(str)
         items["item_id"] = "i" + items["item_id"].astype(str)
-        log.loc[40, "user_id"] = None
+    else:  # a float64 cannot hold these ids
+        log["user_id"] = (log["user_id"] + 2**60).astype("Int64")
+        log["timestamp"] = log["timestamp"].astype("Int64")
+        log.loc[41, "timestamp"] = None
+    log.loc[40, "user_id"] = None
     names = items["item_id"].astype(str)
     words = ["red", "green", "blue"]
     items["title"] = ["title " + name for name in names]
@@ -72,7 +76,7 @@ def expected(log: pd.DataFrame, items: pd.DataFrame, settings: config.Prepare):
     bad = (
         log["user_id"].isna()
         | ~log["item_id"].isin(items["item_id"])
-        | (log["timestamp"] < 0)
+        | ~(log["timestamp"] >= 0).fillna(False).astype(bool)
         | ~(log["weight"] >= 0)
     )
     good = log[~bad].reset_index(drop=True)
@@ -87,8 +91,9 @@ def expected(log: pd.DataFrame, items: pd.DataFrame, settings: config.Prepare):
     for user in users:
         own = kept[kept["user_id"] == user].sort_values("timestamp", kind="stable")
         lines[user] = [vocabulary.index(item) for item in own["item_id"]]
-    rank = events.stable_hash(np.array(users, object), f"split-{settings.seed}")
-    ordered = [users[i] for i in np.argsort(rank, kind="stable")]
+    texts = np.array([str(user) for user in users], object)
+    rank = pd.util.hash_array(texts, hash_key=f"split-{settings.seed}".ljust(16, "-"))
+    ordered = [user for _, user in sorted(zip(rank, users, strict=True))]
     test = round(settings.test_fraction * len(users))
     rest = round(settings.validation_fraction * (len(users) - test))
     split = dict.fromkeys(users, "train")

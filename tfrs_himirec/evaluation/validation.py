@@ -28,7 +28,7 @@ class Validation:
 
     def of_generator(self, model: generator.Generator) -> dict[str, float]:
         """Measures the shared user vector against the whole library."""
-        items = np.array(model.encoder.item_embedding.embeddings)
+        items = model.encoder.item_embedding.embeddings.numpy()
         flat = _Shared(model, items, self._lengths)
         lists = users.baseline_lists(
             flat, self._users, _AT, True, self._run.evaluate.batch_size

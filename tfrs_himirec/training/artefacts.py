@@ -2,8 +2,6 @@
 
 import pathlib
 
-import numpy as np
-
 from tfrs_himirec import config, errors, files
 from tfrs_himirec.models import generator, towers
 from tfrs_himirec.schema import catalog, manifest
@@ -73,7 +71,7 @@ def make_towers(
         prepared.catalog.embedding,
         lambda rows: stage1.encoder(rows),
         run.generator.long_term,
-        np.array(stage1.encoder.item_embedding.embeddings),
+        stage1.encoder.item_embedding.embeddings.numpy(),
     )
 
 

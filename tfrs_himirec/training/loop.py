@@ -100,7 +100,7 @@ class Backup:
     def save(self, epoch: int, logs: dict | None = None) -> None:
         """Called by Keras after each epoch."""
         values: dict[str, Any] = {"epoch": np.array(epoch)}
-        values |= {str(i): np.array(v) for i, v in enumerate(self._variables())}
+        values |= {str(i): v.numpy() for i, v in enumerate(self._variables())}
         with files.atomic_file(self._path) as temporary, open(temporary, "wb") as out:
             np.savez(out, **values)
 
