@@ -1,9 +1,12 @@
 """Jobs over shards: every shard is written whole, with a record of what is in it."""
 
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pandas as pd
 
 from tfrs_himirec import files
 
@@ -14,26 +17,45 @@ def for_each(name: str, shards: list[pathlib.Path], work: beam.DoFn, options) ->
     Elements are (number, path). The work writes files under names that depend on the
     number only, so that a retried bundle replaces its own output.
     """
-    elements = [(number, str(path)) for number, path in enumerate(shards)]
     with beam.Pipeline(options=options) as pipeline:
-        _ = (
-            pipeline
-            | f"{name} shards" >> beam.Create(elements)
-            | f"{name} spread" >> beam.Reshuffle()
-            | name >> beam.ParDo(work)
-        )
+        _ = pipeline | name >> Spread(shards) | f"{name} work" >> beam.ParDo(work)
 
 
-def save_record(path: pathlib.Path, **arrays) -> None:
+class Spread(beam.PTransform):
+    """(number, path) of every shard, spread over the workers."""
+
+    def __init__(self, shards: list[pathlib.Path]):
+        super().__init__()
+        self._elements = [(number, str(path)) for number, path in enumerate(shards)]
+
+    def expand(self, pipeline):
+        return pipeline | beam.Create(self._elements) | beam.Reshuffle()
+
+
+def save_record(path: pathlib.Path, **numbers: int) -> None:
     """Writes what a shard holds; totals are summed from these records."""
     with files.atomic_file(path) as temporary, open(temporary, "wb") as stream:
+        arrays: dict[str, Any] = dict(numbers)
         np.savez(stream, **arrays)
 
 
-def records(directory: pathlib.Path) -> list[dict[str, np.ndarray]]:
-    """Reads the records of a directory in the order of their shards."""
-    found = []
-    for path in sorted(directory.glob("*.npz")):
-        with np.load(path, allow_pickle=True) as arrays:
-            found.append(dict(arrays))
-    return found
+def total(directory: pathlib.Path, name: str) -> int:
+    """Sums one number over the records of a directory."""
+    result = 0
+    for path in directory.glob("*.npz"):
+        with np.load(path) as record:
+            result += int(record[name])
+    return result
+
+
+def save_counts(path: pathlib.Path, ids: pd.Series) -> None:
+    """Writes how often each id occurs in a shard: Parquet with `id` and `events`."""
+    counts = ids.value_counts(sort=False).rename_axis("id").reset_index(name="events")
+    with files.atomic_file(path) as temporary:
+        counts.to_parquet(temporary, index=False)
+
+
+def read_counts(directory: pathlib.Path) -> Iterator[pd.Series]:
+    """Yields the counts of the shards, one at a time, indexed by id."""
+    for path in sorted(directory.glob("*.counts")):
+        yield pd.read_parquet(path).set_index("id")["events"]

@@ -16,15 +16,15 @@ def kept_items(clean: pathlib.Path, settings: config.Prepare) -> np.ndarray:
     Raises:
       HimirecError: there is none.
     """
-    parts = [
-        pd.Series(record["counts"], record["items"]) for record in shards.records(clean)
-    ]
-    counts = pd.concat(parts).groupby(level=0).sum() if parts else pd.Series(dtype=int)
+    counts = pd.Series(dtype=np.int64)
+    for shard in shards.read_counts(clean):
+        counts = shard if counts.empty else counts.add(shard, fill_value=0)
     kept = counts[counts >= settings.min_item_events].sort_index()
     if kept.empty:
+        most = 0 if counts.empty else int(counts.max())
         raise errors.HimirecError(
             f"no item has prepare.min_item_events = {settings.min_item_events} events "
-            f"(the most frequent of {len(counts)} has {counts.max() if parts else 0}); "
+            f"(the most frequent of {len(counts)} has {most}); "
             "lower it or import a longer log"
         )
     return kept.index.to_numpy()
@@ -44,9 +44,8 @@ class CountUsers(beam.DoFn):
         number, path = element
         frame = pd.read_parquet(path, columns=["user_id", "item_id"])
         frame = frame[frame["item_id"].isin(self._items)]
-        users, counts = np.unique(frame["user_id"].to_numpy(), return_counts=True)
-        path = self._directory / f"users-{number:05d}.npz"
-        shards.save_record(path, users=users, counts=counts)
+        path = self._directory / f"users-{number:05d}.counts"
+        shards.save_counts(path, frame["user_id"])
 
 
 def split_users(directory: pathlib.Path, settings: config.Prepare) -> pd.DataFrame:
@@ -58,14 +57,11 @@ def split_users(directory: pathlib.Path, settings: config.Prepare) -> pd.DataFra
     Raises:
       HimirecError: there is none.
     """
-    records = shards.records(directory)
-    users = pd.DataFrame(
-        {
-            "user_id": np.concatenate([record["users"] for record in records]),
-            "events": np.concatenate([record["counts"] for record in records]),
-        }
-    )
-    users = users[users["events"] >= settings.min_user_events]
+    enough = [
+        shard[shard >= settings.min_user_events]
+        for shard in shards.read_counts(directory)
+    ]
+    users = pd.concat(enough).rename_axis("user_id").reset_index(name="events")
     if users.empty:
         raise errors.HimirecError(
             f"no user has prepare.min_user_events = {settings.min_user_events} events "

@@ -31,7 +31,19 @@ def test_cooccurrence_against_a_double_loop():
                 wanted[rows[i], rows[j]] += 1 / (j - i)
                 wanted[rows[j], rows[i]] += 1 / (j - i)
     found = behavior.cooccurrence(rows, owner, 6, 3)
-    np.testing.assert_allclose(found.toarray(), wanted)
+    np.testing.assert_allclose(found.toarray(), wanted, rtol=1e-5)
+
+
+def test_cooccurrence_sums_are_exact():
+    rng = np.random.default_rng(2)
+    rows, owner = rng.integers(0, 9, 900), np.repeat(range(90), 10)
+    parts = [
+        behavior.cooccurrence(rows[at : at + 90], owner[at : at + 90], 9, 7)
+        for at in range(0, 900, 90)
+    ]
+    whole = behavior.cooccurrence(rows, owner, 9, 7).toarray()
+    np.testing.assert_array_equal(sum(parts).toarray(), whole)
+    np.testing.assert_array_equal(sum(reversed(parts)).toarray(), whole)
 
 
 def test_items_consumed_together_are_close():

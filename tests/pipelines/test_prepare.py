@@ -12,7 +12,7 @@ import tensorflow as tf
 from beam_pipelines import options, prepare
 from tfrs_himirec import config, errors
 from tfrs_himirec.schema import catalog, manifest, raw, sequences
-from tfrs_himirec.tree import circle_tree
+from tfrs_himirec.tree import circle_tree, kmeans
 
 SETTINGS = config.Prepare(
     min_item_events=4,
@@ -65,6 +65,7 @@ def write_raw(run_dir, log: pd.DataFrame, items: pd.DataFrame, group: int = 400)
     folder.mkdir(parents=True)
     schema = raw.interactions_schema(kind, kind)
     table = pa.Table.from_pandas(log, schema, preserve_index=False)
+    table = table.replace_schema_metadata(None)  # as any other program writes it
     pq.write_table(table, folder / raw.INTERACTIONS, row_group_size=group)
     table = pa.Table.from_pandas(items, raw.items_schema(kind), preserve_index=False)
     pq.write_table(table, folder / raw.ITEMS)
@@ -250,7 +251,7 @@ def test_failure_leaves_nothing_and_can_be_repeated(tmp_path, monkeypatch):
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare.kmeans, "build_tree", fail)
+        patch.setattr(kmeans, "build_tree", fail)
         with pytest.raises(RuntimeError, match="killed"):
             prepare.run(tmp_path, SETTINGS, [])
     assert not (tmp_path / manifest.NAME).exists()

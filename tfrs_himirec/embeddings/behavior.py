@@ -9,6 +9,9 @@ from tfrs_himirec.embeddings import text
 def cooccurrence(rows: np.ndarray, owner: np.ndarray, items: int, window: int):
     """Counts pairs of one user at most `window` events apart, weighted 1/distance.
 
+    Weights are multiples of 2^-20: their sums are exact, so the result does not depend
+    on the order in which shards are added.
+
     Args:
       rows: int64 `[events]`, item rows, each user's events together in time order.
       owner: `[events]`, the user of each event.
@@ -22,7 +25,7 @@ def cooccurrence(rows: np.ndarray, owner: np.ndarray, items: int, window: int):
     for step in range(1, window + 1):
         same = owner[step:] == owner[:-step]
         pair = (rows[:-step][same], rows[step:][same])
-        weight = np.full(same.sum(), 1 / step)
+        weight = np.full(same.sum(), round(2**20 / step) / 2**20)
         total = total + scipy.sparse.csr_matrix((weight, pair), (items, items))
     return total + total.T
 
