@@ -11,6 +11,8 @@ from tfrs_himirec.tree import kmeans
 
 ITEMS = 60
 
+SEED = tf.constant([1, 2])
+
 
 def _naive_inference_window(history, long_term: int, short_term: int) -> list[int]:
     older, newest = history[:-short_term], history[-short_term:]
@@ -171,8 +173,9 @@ def test_long_term_sample_comes_from_before_the_window(run_dir):
 @pytest.mark.parametrize("start", [0, 2, 3, 50])
 def test_long_term_sample_is_sorted_and_without_duplicates(start):
     seen = set()
-    for _ in range(30):
-        sample = windows._long_term_sample(tf.constant(start), 3).numpy()
+    for number in range(30):
+        seed = tf.constant([number, 0])
+        sample = windows._long_term_sample(tf.constant(start), 3, seed).numpy()
         picked = sample[sample >= 0].tolist()
         assert len(picked) == min(start, 3)
         assert picked == sorted(set(picked))
@@ -186,6 +189,16 @@ def test_cuts_have_a_future(run_dir, seed):
     for _, window in _owned(run_dir, seed):
         assert window["cuts"].shape == (LENGTHS.cuts,)
         assert (window["future"][window["cuts"], 0] >= 0).all()
+
+
+def test_the_seed_decides_the_windows(run_dir):
+    def first(seed):
+        return next(
+            windows.training_windows(run_dir, LENGTHS, 4, seed).as_numpy_iterator()
+        )
+
+    np.testing.assert_array_equal(first(3)["rows"], first(3)["rows"])
+    assert (first(3)["slots"] != first(4)["slots"]).any()
 
 
 def test_windows_differ_between_epochs_of_one_dataset(run_dir):
@@ -205,13 +218,13 @@ def test_a_long_history_is_cropped(monkeypatch, run_dir):
     monkeypatch.setattr(windows, "MAX_EVENTS", 10)
     history = tf.range(25)
     begins = set()
-    for _ in range(40):
-        piece = windows._crop(history).numpy()
+    for number in range(40):
+        piece = windows._crop(history, tf.constant([number, 0])).numpy()
         assert piece.tolist() == list(range(piece[0], piece[0] + 10))
         begins.add(int(piece[0]))
     assert min(begins) < 4
     assert max(begins) > 11
-    assert windows._crop(history[:10]).numpy().tolist() == list(range(10))
+    assert windows._crop(history[:10], SEED).numpy().tolist() == list(range(10))
 
 
 def test_circles_and_split_histories(run_dir, tree):

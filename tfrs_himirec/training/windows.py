@@ -71,30 +71,42 @@ def _take(rows: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     return tf.gather(padded, tf.where(index < 0, last, index), batch_dims=1)
 
 
-def _long_term_sample(start: tf.Tensor, size: int) -> tf.Tensor:
+def _split(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
+    """Independent seeds `[2]` from one."""
+    return tf.unstack(tf.random.split(seed, count))
+
+
+def _long_term_sample(start: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
     """int32 `[size]`: sorted random indices below `start`; -1 pads on the left."""
-    picked = tf.sort(tf.random.shuffle(tf.range(start))[:size])
+    picked = tf.random.experimental.stateless_shuffle(tf.range(start), seed)[:size]
+    picked = tf.sort(picked)
     return tf.pad(picked, [[size - tf.shape(picked)[0], 0]], constant_values=-1)
 
 
-def _crop(history: tf.Tensor) -> tf.Tensor:
+def _crop(history: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     spare = tf.maximum(tf.shape(history)[0] - MAX_EVENTS, 0)
-    begin = tf.random.uniform([], 0, spare + 1, tf.int32)
+    begin = tf.random.stateless_uniform([], seed, 0, spare + 1, tf.int32)
     return history[begin : begin + MAX_EVENTS]
 
 
-def _windows_of_user(history: tf.Tensor, lengths: Lengths) -> dict[str, tf.Tensor]:
+def _windows_of_user(
+    history: tf.Tensor, lengths: Lengths, seed: tf.Tensor
+) -> dict[str, tf.Tensor]:
     """Cuts one history into windows; see `training_windows` for the shapes."""
     short = lengths.short_term
     events = tf.shape(history)[0]
-    offset = tf.random.uniform([], 1, short + 1, tf.int32)
+    seeds = _split(seed, 3)
+    offset = tf.random.stateless_uniform([], seeds[0], 1, short + 1, tf.int32)
     last = tf.maximum(offset, events - 1)
     starts = tf.concat([[0], tf.range(offset, last, short)], axis=0)
     ends = tf.concat([starts[1:], [events]], axis=0)
     slots = starts[:, None] + tf.range(short)[None]
     slots = tf.where(slots < ends[:, None], slots, -1)
     sample = tf.map_fn(
-        lambda start: _long_term_sample(start, lengths.long_term), starts
+        lambda start: _long_term_sample(
+            start, lengths.long_term, tf.random.fold_in(seeds[1], start)
+        ),
+        starts,
     )
     index = tf.concat([sample, slots], axis=1)
     following = slots[..., None] + 1 + tf.range(lengths.next_items)
@@ -107,17 +119,17 @@ def _windows_of_user(history: tf.Tensor, lengths: Lengths) -> dict[str, tf.Tenso
             [-1, short, lengths.next_items],
         ),
         "slots": slots,
-        "cuts": _sample_cuts(following[..., 0] >= 0, lengths.cuts),
+        "cuts": _sample_cuts(following[..., 0] >= 0, lengths.cuts, seeds[2]),
     }
 
 
-def _sample_cuts(usable: tf.Tensor, cuts: int) -> tf.Tensor:
+def _sample_cuts(usable: tf.Tensor, cuts: int, seed: tf.Tensor) -> tf.Tensor:
     """int32 `[windows, cuts]`: random slots that have a future, with replacement."""
     logits = tf.where(usable, 0.0, -1e9)
-    return tf.random.categorical(logits, cuts, dtype=tf.int32)
+    return tf.random.stateless_categorical(logits, cuts, seed, tf.int32)
 
 
-def _split_histories(window, history, lengths, tree: "TreeConstants"):
+def _split_histories(window, history, lengths, tree: "TreeConstants", seed):
     """Adds a circle of a random level and its split history at every cut.
 
     The target is one of the next items; the circle is one of its ancestors, because
@@ -126,12 +138,12 @@ def _split_histories(window, history, lengths, tree: "TreeConstants"):
     """
     seen = tf.gather(window["slots"], window["cuts"], batch_dims=1)
     future = tf.gather(window["future"], window["cuts"], batch_dims=1)
-    choice = tf.random.categorical(
-        tf.reshape(tf.where(future >= 0, 0.0, -1e9), [-1, lengths.next_items]), 1
-    )
+    seeds = _split(seed, 2)
+    logits = tf.reshape(tf.where(future >= 0, 0.0, -1e9), [-1, lengths.next_items])
+    choice = tf.random.stateless_categorical(logits, 1, seeds[0])
     target = tf.gather(future, tf.reshape(choice, tf.shape(seen)), batch_dims=2)
     leaf = tf.gather(tree.leaf_of_row, target)
-    node = _random_ancestor(leaf, tree)
+    node = _random_ancestor(leaf, tree, seeds[1])
     place = tf.gather(tree.place_of_row, history)
     start, end = tf.gather(tree.start, node), tf.gather(tree.end, node)
     inside = (place >= start[..., None]) & (place < end[..., None])
@@ -147,13 +159,15 @@ def _split_histories(window, history, lengths, tree: "TreeConstants"):
     }
 
 
-def _random_ancestor(leaf: tf.Tensor, tree: "TreeConstants") -> tf.Tensor:
+def _random_ancestor(leaf: tf.Tensor, tree: "TreeConstants", seed) -> tf.Tensor:
     """The leaf itself half of the time, otherwise an ancestor of a random level."""
     shape = tf.shape(leaf)
     level = tf.gather(tree.level, leaf)
-    share = tf.random.uniform(shape)
+    share, coin = tf.unstack(
+        tf.random.stateless_uniform(tf.concat([[2], shape], axis=0), seed)
+    )
     upper = tf.cast(share * tf.cast(level + 1, tf.float32), tf.int32)
-    level = tf.where(tf.random.uniform(shape) < 0.5, level, upper)
+    level = tf.where(coin < 0.5, level, upper)
     return tf.gather(tf.gather(tree.ancestors, leaf), level, batch_dims=2)
 
 
@@ -185,7 +199,7 @@ def training_windows(
       run_dir: a prepared run directory.
       lengths: sizes of the windows.
       batch_size: windows in a batch.
-      seed: of shuffling and sampling.
+      seed: of shuffling and sampling; every iteration draws anew.
       tree: when given, circles and split histories for the towers are added.
 
     Returns:
@@ -195,17 +209,19 @@ def training_windows(
       `target` and `node` `[batch, cuts]` and `split` `[batch, cuts, split]`, newest
       first. -1 is padding everywhere.
     """
-    tf.random.set_seed(seed)
 
-    def cut(history):
-        history = _crop(tf.cast(history, tf.int32))
-        window = _windows_of_user(history, lengths)
+    def cut(history, number):
+        seeds = _split(tf.stack([number, 0]), 3)
+        history = _crop(tf.cast(history, tf.int32), seeds[0])
+        window = _windows_of_user(history, lengths, seeds[1])
         if tree is not None:
-            window = _split_histories(window, history, lengths, tree)
+            window = _split_histories(window, history, lengths, tree, seeds[2])
         return window
 
     dataset = sequences.read(run_dir, "train").unbatch()
     dataset = dataset.map(lambda user: tf.convert_to_tensor(user["history"]))
     dataset = dataset.filter(lambda history: tf.shape(history)[0] >= 2)
+    numbers = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
+    dataset = tf.data.Dataset.zip(dataset, numbers)
     dataset = dataset.map(cut, num_parallel_calls=2).unbatch()
     return dataset.shuffle(4096, seed).batch(batch_size).prefetch(4)
