@@ -17,6 +17,13 @@ def test_similar_texts_are_close():
     np.testing.assert_array_equal(found, text.embed(documents, 3))
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_documents_are_padded_to_the_width(count):
+    found = text.embed(["red fox", "blue whale", "red whale"][:count], 16)
+    assert found.shape == (count, 16)
+    assert np.isfinite(found).all()
+
+
 def test_texts_without_words_have_zero_vectors():
     assert (text.embed(["", "", ""], 4) == 0).all()
 
@@ -58,6 +65,11 @@ def test_items_consumed_together_are_close():
     assert (found[10] == 0).all()
 
 
+def test_no_pairs_give_zero_vectors():
+    counts = behavior.cooccurrence(np.arange(4), np.arange(4), 4, 3)
+    assert (behavior.embed(counts, 8) == np.zeros((4, 8))).all()
+
+
 def write(path, ids, values):
     pd.DataFrame({"item_id": ids, "vector": values}).to_parquet(path)
     return path
@@ -71,14 +83,40 @@ def test_vectors_are_read_in_the_order_of_the_items(tmp_path):
 
 def test_missing_vectors_are_counted_and_named(tmp_path):
     path = write(tmp_path / "v.parquet", [1], [[1.0]])
-    with pytest.raises(errors.HimirecError, match="2 of 3 items .* first is .*7"):
+    with pytest.raises(errors.HimirecError, match="2 of 3 items .* first is item_id 7"):
         vectors.load(path, np.array([1, 7, 8]))
 
 
-def test_vectors_of_another_length_are_named(tmp_path):
-    path = write(tmp_path / "v.parquet", [1, 2, 3], [[1.0, 2.0], [1.0], [2.0, 3.0]])
-    with pytest.raises(errors.HimirecError, match="item .*2.* has 1 numbers"):
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[1.0, 2.0], [1.0], [2.0, 3.0]], "row 2 has 1 numbers, row 1 has 2"),
+        ([[1.0], None, [2.0]], "row 2 has 0 numbers"),
+        ([[1.0], [2.0], [np.nan]], "row 3 holds a number that is missing"),
+        ([1.0, 2.0, 3.0], "a list of floats"),
+    ],
+)
+def test_vectors_that_do_not_fit_are_named(tmp_path, values, message):
+    path = write(tmp_path / "v.parquet", [1, 2, 3], values)
+    with pytest.raises(errors.HimirecError, match=message):
         vectors.load(path, np.array([1, 2, 3]))
+
+
+def test_item_with_two_vectors_is_named(tmp_path):
+    path = write(tmp_path / "v.parquet", ["a", "a"], [[1.0], [2.0]])
+    with pytest.raises(errors.HimirecError, match="row 2 names item_id a again"):
+        vectors.load(path, np.array(["a"], object))
+
+
+def test_integer_ids_do_not_match_text(tmp_path):
+    path = write(tmp_path / "v.parquet", ["1"], [[1.0]])
+    with pytest.raises(errors.HimirecError, match="ids of the same type"):
+        vectors.load(path, np.array([1]))
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(errors.HimirecError, match=r"no.parquet.*embedding.vectors"):
+        vectors.load(tmp_path / "no.parquet", np.array([1]))
 
 
 def test_file_without_vectors_is_named(tmp_path):

@@ -4,72 +4,15 @@ import json
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from logs import SETTINGS, random_log, write_raw
 
-from beam_pipelines import options, prepare
-from tfrs_himirec import config, errors
-from tfrs_himirec.schema import catalog, manifest, raw, sequences
-from tfrs_himirec.tree import circle_tree, kmeans
-
-SETTINGS = config.Prepare(
-    min_item_events=4,
-    min_user_events=3,
-    targets=3,
-    seed=11,
-    embedding=config.Embedding(dim=8, window=3),
-    tree=config.Tree(k=3, c=8),
-)
-
-
-def random_log(strings: bool, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A log with ties in time, duplicates and rows that break each rule."""
-    rng = np.random.default_rng(seed)
-    size = 1500
-    log = pd.DataFrame(
-        {
-            "user_id": rng.integers(0, 60, size) ** 2 // 40,
-            "item_id": rng.integers(0, 45, size) * 3 % 50,
-            "timestamp": rng.integers(0, 40, size),
-            "weight": np.ones(size),
-        }
-    )
-    log = pd.concat([log, log.sample(80, random_state=seed)], ignore_index=True)
-    log["weight"] = log["weight"].astype("float32")
-    log.loc[[3, 500], "weight"] = [-1.0, np.nan]
-    log.loc[[10, 700], "timestamp"] = -5
-    log.loc[[20, 30], "item_id"] = 999
-    items = pd.DataFrame({"item_id": np.arange(50)})
-    if strings:
-        log["user_id"] = "u" + log["user_id"].astype(str)
-        log["item_id"] = "i" + log["item_id"].astype(str)
-        items["item_id"] = "i" + items["item_id"].astype(str)
-    else:  # a float64 cannot hold these ids
-        log["user_id"] = (log["user_id"] + 2**60).astype("Int64")
-        log["timestamp"] = log["timestamp"].astype("Int64")
-        log.loc[41, "timestamp"] = None
-    log.loc[40, "user_id"] = None
-    names = items["item_id"].astype(str)
-    words = ["red", "green", "blue"]
-    items["title"] = ["title " + name for name in names]
-    items["text"] = [f"{words[i % 3]} thing" for i in range(len(items))]
-    items["tags"] = [[words[i % 3]] for i in range(len(items))]
-    return log, items
-
-
-def write_raw(run_dir, log: pd.DataFrame, items: pd.DataFrame, group: int = 400):
-    kind = "string" if items["item_id"].dtype != np.int64 else "int64"
-    folder = run_dir / "raw"
-    folder.mkdir(parents=True)
-    schema = raw.interactions_schema(kind, kind)
-    table = pa.Table.from_pandas(log, schema, preserve_index=False)
-    table = table.replace_schema_metadata(None)  # as any other program writes it
-    pq.write_table(table, folder / raw.INTERACTIONS, row_group_size=group)
-    table = pa.Table.from_pandas(items, raw.items_schema(kind), preserve_index=False)
-    pq.write_table(table, folder / raw.ITEMS)
-    return run_dir
+from beam_pipelines import prepare
+from tfrs_himirec import config
+from tfrs_himirec.schema import catalog, manifest, sequences
+from tfrs_himirec.tree import circle_tree
 
 
 def expected(log: pd.DataFrame, items: pd.DataFrame, settings: config.Prepare):
@@ -241,53 +184,3 @@ def test_test_users_influence_nothing(tmp_path):
     np.testing.assert_array_equal(before.rows, after.rows)
     np.testing.assert_array_equal(before.counts, after.counts)
     np.testing.assert_array_equal(before.embedding, after.embedding)
-
-
-def test_failure_leaves_nothing_and_can_be_repeated(tmp_path, monkeypatch):
-    write_raw(tmp_path, *random_log(False))
-    prepare.run(tmp_path, SETTINGS, [])
-
-    def fail(*_):
-        raise RuntimeError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(kmeans, "build_tree", fail)
-        with pytest.raises(RuntimeError, match="killed"):
-            prepare.run(tmp_path, SETTINGS, [])
-    assert not (tmp_path / manifest.NAME).exists()
-    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
-    assert prepare.run(tmp_path, SETTINGS, []).counts.users > 0
-
-
-def test_items_named_twice_are_refused(tmp_path):
-    log, items = random_log(False)
-    items = pd.concat([items, items.iloc[[4]]], ignore_index=True)
-    with pytest.raises(errors.HimirecError, match="4 is in rows 5 and 51"):
-        prepare.run(write_raw(tmp_path, log, items), SETTINGS, [])
-
-
-def test_empty_log_is_refused(tmp_path):
-    log, items = random_log(False)
-    with pytest.raises(errors.HimirecError, match="no events"):
-        prepare.run(write_raw(tmp_path, log[:0], items), SETTINGS, [])
-
-
-@pytest.mark.parametrize("name", ["min_item_events", "min_user_events"])
-def test_filters_that_leave_nothing_are_named(tmp_path, name):
-    write_raw(tmp_path, *random_log(False))
-    settings = SETTINGS.model_copy(update={name: 10_000})
-    with pytest.raises(errors.HimirecError, match=f"prepare.{name} = 10000"):
-        prepare.run(tmp_path, settings, [])
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["raw"]
-
-
-def test_only_rejected_rows_are_refused(tmp_path):
-    log, items = random_log(False)
-    with pytest.raises(errors.HimirecError, match="no item"):
-        prepare.run(write_raw(tmp_path, log.assign(weight=-1), items), SETTINGS, [])
-
-
-@pytest.mark.parametrize("runner", ["DaskRunner", "DirectRunner"])
-def test_runners_that_lose_data_or_download_are_refused(runner):
-    with pytest.raises(errors.HimirecError, match=runner):
-        options.build([f"--runner={runner}"])

@@ -1,5 +1,6 @@
 """Item vectors from text by a keras-nlp encoder preset."""
 
+import keras
 import keras_nlp
 import numpy as np
 import tqdm
@@ -26,38 +27,35 @@ def embed(documents: list[str], preset: str, dim: int, length: int = 64) -> np.n
     Raises:
       HimirecError: the preset cannot be loaded.
     """
+    backbone, preprocessor = _load(preset, length)
+    names = {tensor.name for tensor in backbone.inputs}
+    parts = []
+    for start in tqdm.trange(0, len(documents), _BATCH, desc="encode", disable=None):
+        inputs = preprocessor(documents[start : start + _BATCH])
+        found = backbone({k: v for k, v in inputs.items() if k in names})
+        parts.append(_pool(found, inputs["padding_mask"]))
+    return text.reduce(np.concatenate(parts), dim)
+
+
+def _load(preset: str, length: int):
     try:
         backbone = keras_nlp.models.Backbone.from_preset(preset)
-        tokenizer = keras_nlp.models.Tokenizer.from_preset(preset)
+        preprocessor = keras_nlp.models.TextClassifierPreprocessor.from_preset(
+            preset, sequence_length=length
+        )
     except Exception as error:  # the hub clients raise errors of many kinds
         reason = " ".join(str(error).split())[:200]
         raise errors.HimirecError(
             f"prepare.embedding.preset: {preset!r} cannot be loaded ({reason}); name a "
-            "local preset directory or leave it out for TF-IDF"
+            "local preset directory of a text encoder or leave it out for TF-IDF"
         ) from None
-    packer = keras_nlp.layers.StartEndPacker(
-        length,
-        start_value=tokenizer.cls_token_id,
-        end_value=tokenizer.sep_token_id,
-        pad_value=tokenizer.pad_token_id,
-    )
-    parts = []
-    for start in tqdm.trange(0, len(documents), _BATCH, desc="encode", disable=None):
-        tokens = packer(tokenizer(documents[start : start + _BATCH]))
-        parts.append(_pool(backbone, tokens, tokenizer.pad_token_id))
-    return text.reduce(np.concatenate(parts), dim)
+    return backbone, preprocessor
 
 
-def _pool(backbone, tokens, pad: int) -> np.ndarray:
+def _pool(found, padding_mask) -> np.ndarray:
     """float32 `[batch, width]`: mean of the states of real tokens."""
-    tokens = np.asarray(tokens)
-    mask = tokens != pad
-    inputs = {
-        "token_ids": tokens,
-        "padding_mask": mask,
-        "segment_ids": np.zeros_like(tokens),
-    }
-    names = {tensor.name for tensor in backbone.inputs}
-    found = backbone({k: v for k, v in inputs.items() if k in names})
-    states = np.asarray(found["sequence_output"] if isinstance(found, dict) else found)
-    return (states * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
+    found = found["sequence_output"] if isinstance(found, dict) else found
+    mask = keras.ops.cast(padding_mask, "float32")[..., None]  # [batch, length, 1]
+    states = keras.ops.cast(found, "float32") * mask
+    total = keras.ops.sum(states, axis=1) / keras.ops.sum(mask, axis=1)
+    return keras.ops.convert_to_numpy(total)
