@@ -1,12 +1,13 @@
-"""Random logs for the tests of prepare."""
+"""Random logs for the tests of prepare, and a plain reader of what it wrote."""
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import tensorflow as tf
 
 from tfrs_himirec import config
-from tfrs_himirec.schema import raw
+from tfrs_himirec.schema import raw, sequences
 
 SETTINGS = config.Prepare(
     min_item_events=4,
@@ -19,13 +20,16 @@ SETTINGS = config.Prepare(
 
 
 def random_log(strings: bool, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A log with ties in time, duplicates and rows that break each rule."""
+    """A log with ties in time, duplicates and rows that break each rule.
+
+    Users and items are skewed, so that each filter removes some.
+    """
     rng = np.random.default_rng(seed)
     size = 1500
     log = pd.DataFrame(
         {
-            "user_id": rng.integers(0, 60, size) ** 2 // 40,
-            "item_id": rng.integers(0, 45, size) * 3 % 50,
+            "user_id": (400 * rng.random(size) ** 4).astype(int),
+            "item_id": (120 * rng.random(size) ** 5).astype(int),
             "timestamp": rng.integers(0, 40, size),
             "weight": np.ones(size),
         }
@@ -35,7 +39,7 @@ def random_log(strings: bool, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame
     log.loc[[3, 500], "weight"] = [-1.0, np.nan]
     log.loc[[10, 700], "timestamp"] = -5
     log.loc[[20, 30], "item_id"] = 999
-    items = pd.DataFrame({"item_id": np.arange(50)})
+    items = pd.DataFrame({"item_id": np.arange(120)})
     if strings:
         log["user_id"] = "u" + log["user_id"].astype(str)
         log["item_id"] = "i" + log["item_id"].astype(str)
@@ -64,3 +68,15 @@ def write_raw(run_dir, log: pd.DataFrame, items: pd.DataFrame, group: int = 400)
     table = pa.Table.from_pandas(items, raw.items_schema(kind), preserve_index=False)
     pq.write_table(table, folder / raw.ITEMS)
     return run_dir
+
+
+def read_users(run_dir, split: str) -> dict:
+    found = {}
+    for path in sequences.shard_paths(run_dir, split):
+        for record in tf.data.TFRecordDataset(path):
+            feature = tf.train.Example.FromString(record.numpy()).features.feature
+            user = feature["user_id"]
+            key = [v.decode() for v in user.bytes_list.value] or user.int64_list.value
+            names = ("history", "targets", "history_time")
+            found[key[0]] = [list(feature[n].int64_list.value) for n in names]
+    return found

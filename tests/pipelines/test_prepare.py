@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import tensorflow as tf
-from logs import SETTINGS, random_log, write_raw
+from logs import SETTINGS, random_log, read_users, write_raw
 
-from beam_pipelines import prepare
+from beam_pipelines import events, prepare
 from tfrs_himirec import config
 from tfrs_himirec.schema import catalog, manifest, sequences
 from tfrs_himirec.tree import circle_tree
@@ -46,18 +45,6 @@ def expected(log: pd.DataFrame, items: pd.DataFrame, settings: config.Prepare):
     return bad, len(good) - len(unique), vocabulary, lines, split
 
 
-def read_users(run_dir, split: str) -> dict:
-    found = {}
-    for path in sequences.shard_paths(run_dir, split):
-        for record in tf.data.TFRecordDataset(path):
-            feature = tf.train.Example.FromString(record.numpy()).features.feature
-            user = feature["user_id"]
-            key = [v.decode() for v in user.bytes_list.value] or user.int64_list.value
-            names = ("history", "targets", "history_time")
-            found[key[0]] = [list(feature[n].int64_list.value) for n in names]
-    return found
-
-
 @pytest.mark.parametrize("strings", [False, True])
 @pytest.mark.parametrize("protocol", ["A", "B"])
 def test_jobs_agree_with_pandas(tmp_path, strings, protocol):
@@ -68,6 +55,8 @@ def test_jobs_agree_with_pandas(tmp_path, strings, protocol):
     assert result.counts.rejected == bad.sum()
     assert result.counts.duplicates == duplicates
     assert result.counts.interactions == sum(map(len, lines.values()))
+    removed = bad.sum() + duplicates + result.counts.interactions
+    assert result.counts.filtered == len(log) - removed > 0
     assert result.counts.users == len(lines)
     found = {name: read_users(tmp_path, name) for name in sequences.SPLITS}
     short = 0
@@ -84,8 +73,14 @@ def test_jobs_agree_with_pandas(tmp_path, strings, protocol):
             assert times == sorted(times)
     assert not any(found.values())
     assert result.counts.too_short_users == short
+    assert short > 0 or protocol == "B"
+    assert len(lines) < log["user_id"].nunique()
+    assert len(vocabulary) < log["item_id"].nunique() - 1
     items_in_order = catalog.load(tmp_path)
     assert items_in_order.item_ids[items_in_order.places].tolist() == vocabulary
+    trained = [row for user in lines if split[user] == "train" for row in lines[user]]
+    wanted = np.bincount(trained, minlength=len(vocabulary))
+    np.testing.assert_array_equal(items_in_order.counts[items_in_order.places], wanted)
 
 
 def test_totals_add_up(tmp_path):
@@ -102,16 +97,16 @@ def test_totals_add_up(tmp_path):
     assert manifest.load(tmp_path).counts == counts
 
 
-def test_rejected_rows_keep_their_values_and_the_reason(tmp_path):
-    log, items = random_log(True)
+@pytest.mark.parametrize("strings", [False, True])
+def test_rejected_rows_keep_their_values_and_the_reason(tmp_path, strings):
+    log, items = random_log(strings)
     prepare.run(write_raw(tmp_path, log, items), SETTINGS, [])
     lines = [
         json.loads(line)
         for path in (tmp_path / "rejected").iterdir()
         for line in path.read_text().splitlines()
     ]
-    found = {line["row_number"]: line["reason"] for line in lines}
-    assert found == {
+    wanted = {
         3: "negative weight",
         500: "weight is not a finite number",
         10: "negative timestamp",
@@ -120,8 +115,13 @@ def test_rejected_rows_keep_their_values_and_the_reason(tmp_path):
         30: "unknown item",
         40: "missing user_id",
     }
+    if not strings:
+        wanted[41] = "missing timestamp"
+    assert {line["row_number"]: line["reason"] for line in lines} == wanted
     row = next(line for line in lines if line["row_number"] == 20)
     assert row["item_id"] == log.loc[20, "item_id"]
+    assert row["user_id"] == log.loc[20, "user_id"]
+    assert isinstance(row["item_id"], str if strings else int)
 
 
 def contents(run_dir) -> dict:
@@ -144,6 +144,19 @@ def test_buckets_and_runner_do_not_matter(tmp_path, buckets, arguments):
     prepare.run(many, settings, arguments)
     assert contents(one) == contents(many)
     assert circle_tree.load(one).fingerprint == circle_tree.load(many).fingerprint
+
+
+def test_large_row_groups_are_read_in_batches(tmp_path, monkeypatch):
+    log, items = random_log(False)
+    settings = SETTINGS.model_copy(update={"buckets": 16})
+    one = write_raw(tmp_path / "one", log, items)
+    prepare.run(one, settings, [])
+    monkeypatch.setattr(events, "BUCKET_ROWS", 100)
+    other = write_raw(tmp_path / "other", log, items, group=len(log))
+    prepare.run(other, settings, [])
+    assert contents(one) == contents(other)
+    firsts = sorted(path.stem for path in (other / "rejected").iterdir())
+    assert [int(name.removeprefix("from-row-")) for name in firsts] == [3, 500, 700]
 
 
 def test_split_histories_hold_the_past_by_leaf_circle(tmp_path):
@@ -170,12 +183,12 @@ def test_split_histories_hold_the_past_by_leaf_circle(tmp_path):
 def test_test_users_influence_nothing(tmp_path):
     """Counts and vectors stay when test users' events are exchanged."""
     log, items = random_log(False)
-    settings = SETTINGS.model_copy(update={"min_item_events": 1})
+    settings = SETTINGS.model_copy(update={"min_item_events": 1, "min_user_events": 1})
     first = write_raw(tmp_path / "first", log, items)
     prepare.run(first, settings, [])
     others = {*read_users(first, "test"), *read_users(first, "validation")}
     changed = log.copy()
-    theirs = changed["user_id"].isin(others) & (changed["item_id"] < 50)
+    theirs = changed["user_id"].isin(others) & (changed["item_id"] < 120)
     mixed = changed.loc[theirs, "item_id"].sample(frac=1, random_state=1)
     changed.loc[theirs, "item_id"] = mixed.to_numpy()
     second = write_raw(tmp_path / "second", changed, items)

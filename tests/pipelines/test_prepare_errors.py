@@ -28,10 +28,19 @@ def test_failure_leaves_nothing_and_can_be_repeated(tmp_path, monkeypatch):
     assert prepare.run(tmp_path, SETTINGS, []).counts.users > 0
 
 
+def test_remains_of_a_killed_run_are_cleared(tmp_path):
+    write_raw(tmp_path, *random_log(False))
+    remains = tmp_path / ".prepare-work" / "clean"
+    remains.mkdir(parents=True)
+    (remains / "clean-00099.parquet").write_text("half")
+    prepare.run(tmp_path, SETTINGS, [])
+    assert not (tmp_path / ".prepare-work").exists()
+
+
 def test_items_named_twice_are_refused(tmp_path):
     log, items = random_log(False)
     items = pd.concat([items, items.iloc[[4]]], ignore_index=True)
-    with pytest.raises(errors.HimirecError, match="4 is in rows 5 and 51"):
+    with pytest.raises(errors.HimirecError, match="4 is in rows 5 and 121"):
         prepare.run(write_raw(tmp_path, log, items), SETTINGS, [])
 
 
