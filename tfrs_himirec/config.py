@@ -140,8 +140,13 @@ class Towers(_Settings):
 
 
 class Recommend(_Settings):
-    """Inference: beams, results per request, and how interests are merged."""
+    """Inference: beams, results per request, and how interests are merged.
 
+    `circles`: `prefixes` generates circles of any level by the probability of their
+    path, `complete` only paths that end (at a leaf, or with the stop token).
+    """
+
+    circles: Literal["complete", "prefixes"] = "prefixes"
     beams: int = pydantic.Field(6, ge=1)
     results: int = pydantic.Field(100, ge=1)
     merge: Literal["joint", "quota"] = "joint"

@@ -68,7 +68,9 @@ def _naive_beams(tree, table, inner_stop, beams) -> list[tuple[int, float]]:
     return [(node, log) for node, log, _ in paths]
 
 
-def _search(tree, table, inner_stop, beams, batch=2) -> beam_search.Interests:
+def _search(
+    tree, table, inner_stop, beams, batch=2, prefixes=False
+) -> beam_search.Interests:
     """Runs the search; the step also checks that numbers and circles agree."""
 
     def step(numbers, visited):
@@ -83,7 +85,18 @@ def _search(tree, table, inner_stop, beams, batch=2) -> beam_search.Interests:
         return tf.constant(table[visited[..., -1]])
 
     tables = beam_search.tables(tree, inner_stop)
-    return beam_search.beam_search(step, tables, tree.depth, tf.constant(batch), beams)
+    users = tf.constant(batch)
+    return beam_search.beam_search(step, tables, tree.depth, users, beams, prefixes)
+
+
+def _prefixes(tree, table) -> dict[int, float]:
+    """Probability of the path of every circle: the product along it."""
+    found = {circle_tree.ROOT: 1.0}
+    for node in range(1, tree.nodes):
+        log = table[tree.parent[node], tree.number[node]]
+        found[node] = found[tree.parent[node]] * float(np.exp(log))
+    del found[circle_tree.ROOT]
+    return found
 
 
 def _compare(found: beam_search.Interests, wanted: list[tuple[int, float]], user=0):
@@ -183,3 +196,42 @@ def test_a_graph_of_unknown_batch_gives_the_same():
         assert found.nodes.shape == (batch, 4)
         for user, table in enumerate(many):
             _compare(found, _naive_beams(tree, table, True, 4), user)
+
+
+@pytest.mark.parametrize("tree", TREES)
+@pytest.mark.parametrize("inner_stop", [False, True])
+@pytest.mark.parametrize("beams", [1, 2, 4, 7, 200])
+def test_prefixes_are_the_most_probable_circles_of_any_level(tree, inner_stop, beams):
+    table = _log_table(tree, inner_stop, seed=beams)
+    wanted = _prefixes(tree, table)
+    best = sorted(wanted, key=wanted.__getitem__, reverse=True)[:beams]
+    found = _search(tree, table, inner_stop, beams, prefixes=True)
+    nodes = found.nodes.numpy()[1]
+    assert sorted(nodes[nodes >= 0]) == sorted(best)
+    exists = nodes >= 0
+    np.testing.assert_allclose(
+        np.exp(found.log_probability.numpy()[1][exists]),
+        [wanted[node] for node in nodes[exists]],
+        rtol=1e-3,
+    )
+
+
+@pytest.mark.parametrize("tree", TREES)
+@pytest.mark.parametrize("beams", [2, 5, 9])
+def test_an_interest_stands_for_what_no_interest_inside_it_takes(tree, beams):
+    table = _log_table(tree, False, seed=beams)
+    wanted = _prefixes(tree, table)
+    found = _search(tree, table, False, beams, prefixes=True)
+    nodes, own = found.nodes.numpy()[0], found.probability.numpy()[0]
+    chosen = {int(node) for node in nodes if node >= 0}
+    for node, share in zip(nodes, own, strict=True):
+        if node < 0:
+            assert share == 0
+            continue
+        rest = wanted[node]
+        for other in chosen - {node}:
+            line = [n for n in tree.ancestors[other] if n in chosen and n != other]
+            rest -= wanted[other] if line and line[-1] == node else 0
+        assert share == pytest.approx(max(rest, 0), abs=1e-5)
+    assert (np.diff(own) <= 1e-7).all()
+    assert own.sum() <= 1 + 1e-5

@@ -35,6 +35,16 @@ def _naive(vectors, tree, query, node, excluded, results):
     return best, [scores[place] for place in best], normalizer
 
 
+def _denied(tree, nodes, beam, excluded) -> np.ndarray:
+    """What a beam may not return: exclusions, and its user's circles inside it."""
+    circles = [range(tree.start[n], tree.end[n]) for n in nodes if n >= 0]
+    if nodes[beam] < 0:
+        return excluded
+    own = set(range(tree.start[nodes[beam]], tree.end[nodes[beam]]))
+    inside = [list(c) for c in circles if set(c) < own]
+    return np.concatenate([excluded, *inside]).astype(int)
+
+
 def _check(found, vectors, tree, queries, nodes, excluded, results) -> None:
     batch, beams = nodes.shape
     assert found.places.shape == found.scores.shape == (batch, beams, results)
@@ -44,7 +54,7 @@ def _check(found, vectors, tree, queries, nodes, excluded, results) -> None:
             tree,
             queries[user, beam],
             nodes[user, beam],
-            excluded[user],
+            _denied(tree, nodes[user], beam, excluded[user]),
             results,
         )
         missing = results - len(places)
@@ -152,11 +162,12 @@ def _compare(index, found, vectors, tree, queries, nodes, excluded):
     recall = []
     for user, beam in np.ndindex(*nodes.shape):
         query, node = queries[user, beam], nodes[user, beam]
-        wanted, _, normalizer = _naive(vectors, tree, query, node, excluded[user], 20)
+        denied = _denied(tree, nodes[user], beam, excluded[user])
+        wanted, _, normalizer = _naive(vectors, tree, query, node, denied, 20)
         places = found.places[user, beam].numpy()
         real = places[places >= 0]
         assert len(set(real)) == len(real) == len(wanted)
-        assert not set(real) & set(excluded[user].tolist())
+        assert not set(real) & set(denied.tolist())
         scores = found.scores[user, beam].numpy()[: len(real)]
         np.testing.assert_allclose(scores, vectors[real] @ query, rtol=1e-3, atol=1e-3)
         if wanted:

@@ -128,19 +128,6 @@ def test_prefixes_of_the_quota_merge_follow_the_quotas():
         assert abs((interest[:length] == 0).sum() - 0.75 * length) <= 1
 
 
-def test_the_deepest_circle_keeps_its_items():
-    start = tf.constant([[0, 2, 0, 2]])
-    end = tf.constant([[10, 6, 0, 4]])  # a circle, one in it, none, one in that
-    places = tf.constant([[[1, 2, 5, 9], [5, 3, 4, -1], [-1] * 4, [3, 2, -1, -1]]])
-    scores = tf.where(places >= 0, 1.0, -np.inf)
-    found = circle_search.Candidates(places, scores, tf.zeros([1, 4]))
-    kept = merge.without_nested(found, start, end)
-    wanted = [[1, -1, -1, 9], [5, -1, 4, -1], [-1] * 4, [3, 2, -1, -1]]
-    assert kept.places[0].numpy().tolist() == wanted
-    assert (np.isneginf(kept.scores.numpy()) == (kept.places.numpy() < 0)).all()
-    assert (kept.log_normalizer.numpy() == 0).all()
-
-
 @pytest.mark.parametrize("results", [1, 6, 28, 50])
 def test_by_probability_ranks_by_the_joint_probability(results):
     found = _found(6, 4, 7, seed=results)

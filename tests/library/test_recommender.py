@@ -169,7 +169,12 @@ def test_split_against_plain_python(model, rows):
         assert found[user, beam].tolist() == wanted + [-1] * (4 - len(wanted))
 
 
-def test_joint_merge_of_all_leaves_is_a_ranking_of_the_whole_library(model, rows):
+def test_joint_merge_of_all_leaves_is_a_ranking_of_the_whole_library(
+    model, rows, monkeypatch
+):
+    complete = model.run.recommend.model_copy(update={"circles": "complete"})
+    run = model.run.model_copy(update={"recommend": complete})
+    monkeypatch.setattr(model, "run", run)
     tree = model.tree
     beams = len(tree.leaves)
     answer = model.recommend(rows, NOBODY, beams, ITEMS, "joint")

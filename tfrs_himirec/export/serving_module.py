@@ -76,7 +76,7 @@ class _Functions:
             found = self._model.mine(context, self._model.run.recommend.beams)
             return {
                 "circles": self._paths(found.nodes),
-                "interest_probabilities": tf.exp(found.log_probability),
+                "interest_probabilities": found.probability,
             }
 
         @tf.function(input_signature=[texts, ids, lengths, ids, ids])

@@ -17,22 +17,28 @@ class TreeTables(NamedTuple):
 
     `children`: int32 `[nodes, k + 1]`; -1 = none; the last column is stop, which
     stays in the node. `allowed`: bool `[nodes, k + 1]`. `leaf`: bool `[nodes]`.
+    `start`, `end`: int32 `[nodes]`, the circle's range in tree order.
     """
 
     children: tf.Tensor
     allowed: tf.Tensor
     leaf: tf.Tensor
+    start: tf.Tensor
+    end: tf.Tensor
 
 
 class Interests(NamedTuple):
     """Circles of each user, most probable first.
 
     `nodes`: int32 `[batch, beams]`, -1 = none. `log_probability`: float32
-    `[batch, beams]`, `IMPOSSIBLE` where there is none.
+    `[batch, beams]` of the path, `IMPOSSIBLE` where there is none. `probability`:
+    float32 `[batch, beams]`, what the interest itself stands for: without the circles
+    inside it that are interests too. It sums to at most 1.
     """
 
     nodes: tf.Tensor
     log_probability: tf.Tensor
+    probability: tf.Tensor
 
 
 def tables(tree: circle_tree.CircleTree, inner_stop: bool) -> TreeTables:
@@ -44,6 +50,8 @@ def tables(tree: circle_tree.CircleTree, inner_stop: bool) -> TreeTables:
         tf.constant(children, tf.int32),
         tf.constant(children >= 0),
         tf.constant(tree.is_leaf),
+        tf.constant(tree.start, tf.int32),
+        tf.constant(tree.end, tf.int32),
     )
 
 
@@ -53,8 +61,14 @@ def beam_search(
     depth: int,
     batch: tf.Tensor,
     beams: int,
+    prefixes: bool = False,
 ) -> Interests:
-    """Finds the most probable complete paths.
+    """Finds the most probable paths.
+
+    Complete paths end at a leaf or with the stop token. Prefixes are the paths of
+    circles of any level (paper, Eq. 2 with 1 <= p <= m): a circle is at least as
+    probable as those inside it, so a user's scattered interests come out as wide
+    circles and the concentrated ones as the circles inside them.
 
     Args:
       step: maps chosen numbers int32 `[batch, beams, s]` and visited circles int32
@@ -64,9 +78,10 @@ def beam_search(
       depth: levels of the tree; the steps are unrolled.
       batch: int32 scalar.
       beams: paths kept at every step.
+      prefixes: whether every circle on the way is a result, not only the last.
 
     Returns:
-      The circles where the paths stopped, most probable first.
+      The circles, those with the largest probability of their own first.
     """
     choices = tree.children.shape[1]
     numbers = tf.zeros([batch, beams, 0], tf.int32)
@@ -75,6 +90,7 @@ def beam_search(
     scores = tf.repeat(first[None], batch, axis=0)
     frozen = tf.one_hot(choices - 1, choices, on_value=0.0, off_value=IMPOSSIBLE)
     done = tf.zeros([batch, beams], tf.bool)
+    found = []
     for _ in range(depth):
         logs = tf.where(done[..., None], frozen, step(numbers, visited))
         logs = tf.where(tf.gather(tree.allowed, visited[..., -1]), logs, IMPOSSIBLE)
@@ -88,8 +104,38 @@ def beam_search(
         numbers = tf.concat([numbers, chosen[..., None]], -1)
         visited = tf.concat([visited, node[..., None]], -1)
         done = tf.gather(tree.leaf, node) | (chosen == choices - 1)
+        moved = chosen != choices - 1  # otherwise the circle was found before
+        found.append((node, tf.where(moved, scores, IMPOSSIBLE)))
+    if not prefixes:
+        return _interests(visited[..., -1], scores, tf.exp(scores))
+    nodes, scores = (tf.concat(column, axis=1) for column in zip(*found, strict=True))
+    scores, index = tf.math.top_k(scores, beams)
+    nodes = tf.gather(nodes, index, batch_dims=1)
+    own = _without_nested(nodes, tf.exp(scores), tree)
+    order = tf.argsort(own, direction="DESCENDING", stable=True)
+    columns = (nodes, scores, own)
+    return _interests(*(tf.gather(column, order, batch_dims=1) for column in columns))
+
+
+def _interests(nodes, scores, own) -> Interests:
     possible = scores > IMPOSSIBLE / 2
     return Interests(
-        tf.where(possible, visited[..., -1], -1),
+        tf.where(possible, nodes, -1),
         tf.where(possible, scores, IMPOSSIBLE),
+        tf.where(possible, own, 0.0),
     )
+
+
+def _without_nested(nodes, probability, tree: TreeTables) -> tf.Tensor:
+    """Subtracts from each circle the found circles right below it."""
+    start, end = tf.gather(tree.start, nodes), tf.gather(tree.end, nodes)
+    size = end - start
+    around = (start[:, :, None] <= start[:, None]) & (end[:, :, None] >= end[:, None])
+    around = around & (size[:, :, None] > size[:, None]) & (probability > 0)[:, None]
+    nearest = tf.argmin(
+        tf.where(around, size[:, :, None], tf.int32.max), axis=1, output_type=tf.int32
+    )
+    inside = tf.one_hot(nearest, nodes.shape[1], axis=1)
+    inside = inside * tf.cast(tf.reduce_any(around, axis=1), tf.float32)[:, None]
+    nested = tf.linalg.matvec(inside, probability)
+    return tf.maximum(probability - nested, 0.0)

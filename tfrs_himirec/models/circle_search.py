@@ -42,6 +42,9 @@ class ExactCircleIndex(tf.Module):
     def __call__(self, queries, nodes, excluded, results: int) -> Candidates:
         """Searches each circle with its own query.
 
+        An item that lies in several circles of a user is found only in the deepest:
+        an interest and its ancestor may not both spend quota on it.
+
         Args:
           queries: float32 `[batch, beams, dim]`.
           nodes: int32 `[batch, beams]`; -1 finds nothing.
@@ -55,12 +58,17 @@ class ExactCircleIndex(tf.Module):
         queries = tf.reshape(queries, [batch * beams, queries.shape[-1]])
         circles, member = tf.unique(tf.reshape(nodes, [-1]))
         owner = tf.repeat(tf.range(batch), beams)
+        nested = tf.reshape(self._nested(nodes), [batch * beams, beams, 2])
 
         def search(i, found):
             users = tf.where(member == i)[:, 0]
             denied = tf.gather(excluded, tf.gather(owner, users))
             answer = self.search_circle(
-                tf.gather(queries, users), circles[i], denied, results
+                tf.gather(queries, users),
+                circles[i],
+                denied,
+                results,
+                tf.gather(nested, users),
             )
             columns = zip(found, (users, *answer), strict=True)
             return i + 1, [array.write(i, value) for array, value in columns]
@@ -83,18 +91,42 @@ class ExactCircleIndex(tf.Module):
             tf.reshape(normalizer, shape[:2]),
         )
 
-    def search_circle(self, queries, node, excluded, results: int):
-        """Searches one circle for several users: `[users, dim]`, scalar, `[users, n]`.
+    def range_of(self, node):
+        """Returns first and past-the-last place of circles; an empty range for -1."""
+        start = tf.gather(self.start, tf.maximum(node, 0))
+        end = tf.gather(self.end, tf.maximum(node, 0))
+        return tf.where(node >= 0, start, 0), tf.where(node >= 0, end, 0)
+
+    def _nested(self, nodes):
+        """int32 `[batch, beams, beams, 2]`: ranges of the circles inside each circle.
+
+        Circles that are not inside have an empty range.
+        """
+        start, end = self.range_of(nodes)
+        inside = (start[:, None] >= start[..., None]) & (end[:, None] <= end[..., None])
+        inside = inside & ((end - start)[:, None] < (end - start)[..., None])
+        ranges = tf.stack([start, end], axis=-1)[:, None]
+        return tf.where(inside[..., None], ranges, 0)
+
+    def search_circle(self, queries, node, excluded, results: int, nested=None):
+        """Searches one circle for several users.
+
+        Args:
+          queries: float32 `[users, dim]`.
+          node: int32 scalar; -1 finds nothing.
+          excluded: int32 `[users, n]`, places never returned; -1 = none.
+          results: candidates per user.
+          nested: int32 `[users, m, 2]`, ranges of places not returned here.
 
         Returns:
           Places int32 and scores float32 `[users, results]`, log normaliser `[users]`.
         """
-        exists = node >= 0
-        start = tf.where(exists, self.start[tf.maximum(node, 0)], 0)
-        end = tf.where(exists, self.end[tf.maximum(node, 0)], 0)
+        start, end = self.range_of(node)
         scores = tf.matmul(queries, self.vectors[start:end], transpose_b=True)
         normalizer = tf.reduce_logsumexp(scores, axis=1)
         scores = _exclude(scores, excluded - start)
+        if nested is not None:
+            scores = _exclude_ranges(scores, nested - start)
         best, index = tf.math.top_k(scores, tf.minimum(results, end - start))
         missing = [[0, 0], [0, results - tf.shape(best)[1]]]
         best = tf.pad(best, missing, constant_values=float("-inf"))
@@ -109,3 +141,23 @@ def _exclude(scores: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
     index = tf.stack([tf.cast(hit[:, 0], tf.int32), column], axis=1)
     denied = tf.fill([tf.shape(index)[0]], float("-inf"))
     return tf.tensor_scatter_nd_update(scores, index, denied)
+
+
+def _exclude_ranges(scores: tf.Tensor, ranges: tf.Tensor) -> tf.Tensor:
+    """Sets the columns of each row's ranges `[rows, m, 2]` to -inf."""
+
+    def masked():
+        inside = contains(ranges, tf.range(tf.shape(scores)[1])[None])
+        return tf.where(inside, float("-inf"), scores)
+
+    return tf.cond(
+        tf.reduce_any(ranges[..., 1] > ranges[..., 0]), masked, lambda: scores
+    )
+
+
+def contains(ranges: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """bool `[rows, places]`: whether a place lies in one of the row's ranges."""
+    inside = tf.zeros([], tf.bool)
+    for start, end in (tf.unstack(r, axis=-1) for r in tf.unstack(ranges, axis=1)):
+        inside = inside | (places >= start[:, None]) & (places < end[:, None])
+    return inside

@@ -125,13 +125,16 @@ class Generator(keras.Model):
             numbers, nodes, allowed, memory, cuts, visible, training=training
         )
 
-    def interests(self, rows: tf.Tensor, states: tf.Tensor, beams: int):
+    def interests(
+        self, rows: tf.Tensor, states: tf.Tensor, beams: int, prefixes: bool = False
+    ) -> beam_search.Interests:
         """Generates circles by constrained beam search.
 
         Args:
           rows: int32 `[batch, time]`, the encoder's input.
           states: float32 `[batch, time + 1, dim]`, the encoder's output.
           beams: circles to generate.
+          prefixes: whether circles of any level are generated, see `beam_search`.
 
         Returns:
           `beam_search.Interests`.
@@ -143,7 +146,9 @@ class Generator(keras.Model):
             logs = self.path_log_probabilities(numbers, visited, states, cuts, rows)
             return logs[:, :, -1]
 
-        return beam_search.beam_search(step, self.tables, self.depth, batch, beams)
+        return beam_search.beam_search(
+            step, self.tables, self.depth, batch, beams, prefixes
+        )
 
     def batch_losses(self, batch: dict[str, tf.Tensor], training: bool):
         """Returns the mean losses of a batch of windows: path and item."""

@@ -61,31 +61,6 @@ def _shares(weight, limit, full, total):
     return free * tf.maximum(total - taken, 0.0)
 
 
-def without_nested(found: circle_search.Candidates, start, end):
-    """Drops candidates that also lie in a deeper generated circle.
-
-    An interest and its ancestor may not both spend quota on the same items: the
-    deepest circle keeps them.
-
-    Args:
-      found: candidates of each circle.
-      start: int32 `[batch, beams]`, range of each circle; empty for no circle.
-      end: int32 `[batch, beams]`.
-
-    Returns:
-      `found` with dropped places -1 and scores -inf.
-    """
-    size = end - start
-    smaller = (size[:, None, :] < size[:, :, None]) & (size[:, None, :] > 0)
-    place = found.places[..., None]
-    inside = (place >= start[:, None, None]) & (place < end[:, None, None])
-    nested = tf.reduce_any(inside & smaller[:, :, None], axis=-1)
-    return found._replace(
-        places=tf.where(nested, -1, found.places),
-        scores=tf.where(nested, _NONE, found.scores),
-    )
-
-
 def by_quota(found, probability, results: int, alpha: float) -> Merged:
     """The paper's merge: beam probabilities set how many results each interest gets.
 
@@ -93,7 +68,7 @@ def by_quota(found, probability, results: int, alpha: float) -> Merged:
     the result is close to the quota merge of that length.
 
     Args:
-      found: `circle_search.Candidates` without nested items.
+      found: `circle_search.Candidates`.
       probability: float32 `[batch, beams]`.
       results: length of the list.
       alpha: exponent of the probabilities.
@@ -112,7 +87,7 @@ def by_probability(found, log_probability, results: int) -> Merged:
     """The joint merge: ranks by `P(circle | user) * P(item | circle, user)`.
 
     Args:
-      found: `circle_search.Candidates` without nested items.
+      found: `circle_search.Candidates`.
       log_probability: float32 `[batch, beams]`.
       results: length of the list.
 

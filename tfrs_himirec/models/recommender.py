@@ -90,12 +90,16 @@ class Recommender:
 
         A user without history gets the most popular leaf circles.
         """
-        found = self.generator.interests(context.window, context.states, beams)
+        prefixes = self.run.recommend.circles == "prefixes"
+        found = self.generator.interests(
+            context.window, context.states, beams, prefixes
+        )
         cold = self.is_cold(context.window)[:, None]
         nodes, scores = (_fit(column, beams) for column in self._cold)
         return beam_search.Interests(
             tf.where(cold, nodes, found.nodes),
             tf.where(cold, scores, found.log_probability),
+            tf.where(cold, tf.exp(scores), found.probability),
         )
 
     def is_cold(self, rows: tf.Tensor) -> tf.Tensor:
@@ -114,7 +118,7 @@ class Recommender:
         """
         size = self.run.towers.split_history
         place = tf.gather(self.constants.place_of_row, tf.maximum(rows, 0))[:, None]
-        start, end = self.ranges(nodes)
+        start, end = self.index.range_of(nodes)
         inside = (place >= start[..., None]) & (place < end[..., None])
         inside = inside & (rows >= 0)[:, None]
         index = tf.where(inside, tf.range(tf.shape(rows)[1]), -1)
@@ -124,12 +128,6 @@ class Recommender:
             tf.pad(rows, [[0, 0], [0, 1]]), tf.maximum(newest, 0), batch_dims=1
         )
         return tf.where(newest >= 0, picked, -1)
-
-    def ranges(self, nodes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns first and past-the-last place of circles; an empty range for -1."""
-        start = tf.gather(self.constants.start, tf.maximum(nodes, 0))
-        end = tf.gather(self.constants.end, tf.maximum(nodes, 0))
-        return tf.where(nodes >= 0, start, 0), tf.where(nodes >= 0, end, 0)
 
     def user_vectors(self, shared, nodes, split) -> tf.Tensor:
         """Returns float32 `[batch, beams, dim]`, one vector per generated circle."""
@@ -180,15 +178,19 @@ class Recommender:
         searched = tf.where(self.is_cold(rows)[:, None], -1, interests.nodes)
         split = self.split(rows, interests.nodes)
         found = self.retrieve(context.shared, searched, split, excluded, results)
-        found = merge.without_nested(found, *self.ranges(searched))
-        probability = tf.exp(interests.log_probability)
         if (merge_by or options.merge) == "quota":
-            merged = merge.by_quota(found, probability, results, options.alpha)
+            merged = merge.by_quota(
+                found, interests.probability, results, options.alpha
+            )
         else:
             merged = merge.by_probability(found, interests.log_probability, results)
         filled = self._fill(merged, interests.nodes, excluded)
         return Recommendation(
-            filled.places, filled.scores, interests.nodes, probability, filled.interest
+            filled.places,
+            filled.scores,
+            interests.nodes,
+            interests.probability,
+            filled.interest,
         )
 
     def _fill(self, merged: merge.Merged, nodes, excluded) -> merge.Merged:
@@ -227,7 +229,7 @@ class Recommender:
 
     def _interest_of(self, places, nodes):
         """int32 `[batch, results]`: the first interest that holds a place, or -1."""
-        start, end = self.ranges(nodes)
+        start, end = self.index.range_of(nodes)
         place = places[..., None]
         inside = (place >= start[:, None]) & (place < end[:, None])
         first = tf.argmax(inside, axis=-1, output_type=tf.int32)

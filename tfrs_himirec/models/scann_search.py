@@ -46,26 +46,30 @@ class ScannCircleIndex(circle_search.ExactCircleIndex):
     def is_exact(self) -> bool:
         return not self.layers
 
-    def search_circle(self, queries, node, excluded, results: int):
+    def search_circle(self, queries, node, excluded, results: int, nested=None):
+        if nested is None:
+            nested = tf.zeros([tf.shape(queries)[0], 1, 2], tf.int32)
+
         def exact():
             return circle_search.ExactCircleIndex.search_circle(
-                self, queries, node, excluded, results
+                self, queries, node, excluded, results, nested
             )
 
-        first = self.start[tf.maximum(node, 0)]
-        last = self.end[tf.maximum(node, 0)]
+        first, last = self.range_of(node)
         inside = (excluded >= first) & (excluded < last)
-        lost = tf.reduce_max(tf.reduce_sum(tf.cast(inside, tf.int32), axis=1))
+        lost = tf.reduce_sum(tf.cast(inside, tf.int32), axis=1)
+        lost += tf.reduce_sum(nested[..., 1] - nested[..., 0], axis=1)
+        lost = tf.reduce_max(lost)
         slot = tf.where(lost > SPARE, 0, self.slots[tf.maximum(node, 0)])
         branches = [exact] + [
             lambda layer=layer: self._approximate(
-                layer, queries, first, last, excluded, results
+                layer, queries, first, last, excluded, results, nested
             )
             for layer in self.layers
         ]
         return tf.switch_case(slot, branches) if self.layers else exact()
 
-    def _approximate(self, layer, queries, first, last, excluded, results):
+    def _approximate(self, layer, queries, first, last, excluded, results, nested):
         scores, index = layer(queries)
         # A single query comes back as narrow as what was found.
         missing = [[0, 0], [0, tf.maximum(results - tf.shape(scores)[1], 0)]]
@@ -74,6 +78,7 @@ class ScannCircleIndex(circle_search.ExactCircleIndex):
         place = index + first
         normalizer = self._normalizer(queries, scores, first, last)
         denied = tf.reduce_any(place[..., None] == excluded[:, None], axis=-1)
+        denied = denied | circle_search.contains(nested, place)
         denied = denied | tf.math.is_nan(scores)  # ScaNN pads with NaN
         scores = tf.where(denied, float("-inf"), scores)
         best, chosen = tf.math.top_k(scores, results)
