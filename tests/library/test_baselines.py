@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfrs_himirec.baselines import markov, popular
+from tfrs_himirec.baselines import ease, item_knn, markov, popular
 
 ITEMS = 12
 
@@ -51,3 +51,42 @@ def test_popular_counts_events():
     assert scores.tolist() == [[0, 3, 0, 1]] * 2
     scores[0, 1] = -1  # a caller may write into its scores
     assert model.score([np.array([0])])[0, 1] == 3
+
+
+def _incidence(histories, decay: float) -> np.ndarray:
+    dense = np.zeros((len(histories), ITEMS))
+    for user, history in enumerate(histories):
+        for age, item in enumerate(history[::-1]):
+            dense[user, item] = max(dense[user, item], decay**age)
+    return dense
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.7])
+def test_ease_solves_a_ridge_regression_for_each_item_without_itself(decay):
+    histories, users = _histories(), _histories(seed=1)
+    model = ease.Ease(ITEMS, regularization=2.0, decay=decay).fit(histories)
+    x = _incidence(histories, 1.0)
+    weights = np.zeros((ITEMS, ITEMS))
+    for item in range(ITEMS):
+        others = np.arange(ITEMS) != item
+        left = x[:, others].T @ x[:, others] + 2.0 * np.eye(ITEMS - 1)
+        weights[others, item] = np.linalg.solve(left, x[:, others].T @ x[:, item])
+    np.testing.assert_allclose(
+        model.score(users), _incidence(users, decay) @ weights, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("neighbors", [2, 50])
+def test_item_knn_against_a_double_loop(neighbors):
+    histories, users = _histories(), _histories(seed=1)
+    model = item_knn.ItemKnn(ITEMS, neighbors, shrink=0.5).fit(histories)
+    x = _incidence(histories, 1.0)
+    similarity = np.zeros((ITEMS, ITEMS))
+    for i in range(ITEMS):
+        for j in set(range(ITEMS)) - {i}:
+            norm = np.sqrt(x[:, i].sum() * x[:, j].sum())
+            similarity[i, j] = (x[:, i] * x[:, j]).sum() / (norm + 0.5)
+        keep = np.argsort(-similarity[i], kind="stable")[:neighbors]
+        similarity[i, np.setdiff1d(np.arange(ITEMS), keep)] = 0
+    wanted = _incidence(users, 1.0) @ similarity.T
+    np.testing.assert_allclose(model.score(users), wanted, atol=1e-9)
