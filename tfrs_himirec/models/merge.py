@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfrs_himirec.models import circle_search
-
 _NONE = float("-inf")
 
 
