@@ -98,28 +98,48 @@ class Prepare(_Settings):
     tree: Tree = Tree()
 
 
-class Generator(_Settings):
-    """Stage 1. Lengths in events, `learning_rate` of Adam."""
+class Encoder(_Settings):
+    """The history encoder, a single-vector model of its own; both stages read it.
+
+    Lengths in events, `learning_rate` of Adam. `item_negatives`: 0 for the softmax
+    over the whole library. `distance_decay`: weight of a next item relative to the
+    one before it.
+    """
 
     dim: int = pydantic.Field(64, ge=2)
     layers: int = pydantic.Field(2, ge=1)
-    decoder_layers: int = pydantic.Field(1, ge=1)
     heads: int = pydantic.Field(2, ge=1)
     dropout: float = pydantic.Field(0.2, ge=0, lt=1)
     short_term: int = pydantic.Field(128, ge=1)
     long_term: int = pydantic.Field(32, ge=0)
     next_items: int = pydantic.Field(10, ge=1)
-    cuts: int = pydantic.Field(32, ge=1)
-    paths: int = pydantic.Field(2, ge=1)
-    stop: Literal["leaf", "adaptive"] = "leaf"
-    spread: float = pydantic.Field(0.5, gt=0, le=1)
-    item_loss_weight: float = pydantic.Field(1.0, ge=0)
     item_negatives: int = pydantic.Field(0, ge=0)
     distance_decay: float = pydantic.Field(0.9, gt=0, le=1)
-    epochs: int = pydantic.Field(10, ge=1)
+    epochs: int = pydantic.Field(12, ge=1)
     patience: int = pydantic.Field(3, ge=1)
     batch_size: int = pydantic.Field(32, ge=1)
     learning_rate: float = pydantic.Field(2e-3, gt=0)
+    seed: int = 7
+
+
+class Generator(_Settings):
+    """Stage 1, the decoder of circle paths on the states of the encoder.
+
+    `cuts` are supervised positions of a window, `paths` sampled targets of each.
+    """
+
+    layers: int = pydantic.Field(1, ge=1)
+    heads: int = pydantic.Field(2, ge=1)
+    dropout: float = pydantic.Field(0.2, ge=0, lt=1)
+    cuts: int = pydantic.Field(16, ge=1)
+    paths: int = pydantic.Field(2, ge=1)
+    stop: Literal["leaf", "adaptive"] = "leaf"
+    spread: float = pydantic.Field(0.5, gt=0, le=1)
+    distance_decay: float = pydantic.Field(0.9, gt=0, le=1)
+    epochs: int = pydantic.Field(5, ge=1)
+    patience: int = pydantic.Field(2, ge=1)
+    batch_size: int = pydantic.Field(32, ge=1)
+    learning_rate: float = pydantic.Field(1e-3, gt=0)
     seed: int = 7
 
 
@@ -179,6 +199,7 @@ class Run(_Settings):
     run_dir: str = "runs/run"
     data: Data = Data()
     prepare: Prepare = Prepare()
+    encoder: Encoder = Encoder()
     generator: Generator = Generator()
     towers: Towers = Towers()
     recommend: Recommend = Recommend()

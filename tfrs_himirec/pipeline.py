@@ -31,6 +31,7 @@ class Pipeline:
         """Runs every stage that is not up to date."""
         self.import_(force)
         self.prepare(force)
+        self.train_encoder(force)
         self.train_generator(force)
         self.train_towers(force)
         self.evaluate(force)
@@ -67,13 +68,25 @@ class Pipeline:
             force,
         )
 
+    def train_encoder(self, force: bool = False) -> None:
+        from tfrs_himirec.training import artefacts, train
+
+        self._run(
+            "train-encoder",
+            self._dump("encoder"),
+            [self.run_dir / manifest.NAME],
+            artefacts.weights_path(self.run_dir, "encoder"),
+            lambda: train.train_encoder(self.settings, self.run_dir, force),
+            force,
+        )
+
     def train_generator(self, force: bool = False) -> None:
         from tfrs_himirec.training import artefacts, train
 
         self._run(
             "train-generator",
-            self._dump("generator"),
-            [self.run_dir / manifest.NAME],
+            self._dump("encoder", "generator"),
+            [artefacts.weights_path(self.run_dir, "encoder")],
             artefacts.weights_path(self.run_dir, "generator"),
             lambda: train.train_generator(self.settings, self.run_dir, force),
             force,
@@ -84,7 +97,7 @@ class Pipeline:
 
         self._run(
             "train-towers",
-            self._dump("generator", "towers"),
+            self._dump("encoder", "generator", "towers"),
             [artefacts.weights_path(self.run_dir, "generator")],
             artefacts.weights_path(self.run_dir, "towers"),
             lambda: train.train_towers(self.settings, self.run_dir, force),
@@ -96,7 +109,7 @@ class Pipeline:
 
         self._run(
             "evaluate",
-            self._dump("generator", "towers", "recommend", "evaluate"),
+            self._dump("encoder", "generator", "towers", "recommend", "evaluate"),
             self._weights(),
             self.run_dir / evaluate.NAME,
             lambda: evaluate.evaluate(self.settings, self.run_dir),
@@ -110,7 +123,7 @@ class Pipeline:
         base = pathlib.Path(model_base or self.model_base)
         self._run(
             "export",
-            self._dump("generator", "towers", "recommend", "export")
+            self._dump("encoder", "generator", "towers", "recommend", "export")
             | {"model_base": str(base)},
             self._weights(),
             base,

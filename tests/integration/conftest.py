@@ -16,15 +16,15 @@ SETTINGS = {
         "synth": {"users": 150, "items": 120, "events": 6000, "seed": 3},
     },
     "prepare": {"targets": 5, "tree": {"k": 3, "c": 20}, "embedding": {"dim": 16}},
-    "generator": {
+    "encoder": {
         "dim": 16,
         "layers": 1,
         "short_term": 16,
         "long_term": 4,
         "next_items": 5,
-        "cuts": 8,
         "epochs": 2,
     },
+    "generator": {"cuts": 8, "epochs": 1},
     "towers": {"cuts": 8, "split_history": 8, "epochs": 1},
     "recommend": {"beams": 4, "results": 30},
     "evaluate": {"at": [5, 20]},

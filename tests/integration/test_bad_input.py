@@ -78,7 +78,7 @@ def test_run_directory_of_another_schema_version(run_dir, tmp_path, capfd):
     shutil.copytree(run_dir, other)
     manifest = json.loads((other / "manifest.json").read_text())
     (other / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 99}))
-    for command in (["prepare"], ["train", "generator"], ["evaluate"], ["export"]):
+    for command in (["prepare"], ["train", "encoder"], ["evaluate"], ["export"]):
         assert main.main([*command, "--run-dir", str(other)]) == 2
         line = one_line(capfd)
         assert "99" in line
@@ -88,6 +88,7 @@ def test_run_directory_of_another_schema_version(run_dir, tmp_path, capfd):
 def test_commands_before_their_stage(tmp_path, capfd):
     remedies = {
         ("prepare",): "himirec import",
+        ("train", "encoder"): "himirec prepare",
         ("train", "generator"): "himirec prepare",
         ("evaluate",): "himirec prepare",
         ("export",): "himirec prepare",

@@ -58,7 +58,7 @@ def test_second_run_skips_every_stage(run_dir):
     settings = run_dir.parent / "tiny.yaml"
     done = himirec("run", "--config", settings, "--run-dir", run_dir)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("up to date, skipped") == 6
+    assert done.stderr.count("up to date, skipped") == 7
     assert before == sorted(
         (p, p.stat().st_mtime_ns) for p in (run_dir / ".stages").iterdir()
     )
@@ -83,13 +83,13 @@ def lines_until(command: list[str], pattern: str, number: int) -> list[str]:
 
 
 def test_killed_training_goes_on(tmp_path):
-    generator = SETTINGS["generator"] | {"epochs": 500, "patience": 500}
-    settings = write_config(tmp_path / "long.yaml", generator=generator)
+    encoder = SETTINGS["encoder"] | {"epochs": 500, "patience": 500}
+    settings = write_config(tmp_path / "long.yaml", encoder=encoder)
     out = tmp_path / "run"
     command = [sys.executable, "-m", "tfrs_himirec.cli.main", "run"]
     command += ["--config", str(settings), "--run-dir", str(out)]
     lines_until(command, "epoch 4 ", signal.SIGKILL)
-    assert not (out / "checkpoints" / "generator.weights.h5").exists()
+    assert not (out / "checkpoints" / "encoder.weights.h5").exists()
     again = lines_until(command, r"epoch \d+ ", signal.SIGKILL)
     assert sum("up to date, skipped" in line for line in again) == 2
     assert int(re.search(r"epoch (\d+) ", again[-1])[1]) >= 4

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_himirec import config
-from tfrs_himirec.models import beam_search, generator
+from tfrs_himirec.models import beam_search, generator, single_vector
 from tfrs_himirec.tree import circle_tree, kmeans
 
 
@@ -152,8 +152,18 @@ def test_fewer_beams_keep_the_best_of_every_step(tree, inner_stop, beams):
 def test_generator_agrees_with_one_decoder_call_per_circle(stop):
     tree = TREES[0]
     keras.utils.set_random_seed(0)
-    settings = config.Generator(dim=8, layers=1, short_term=5, long_term=2, stop=stop)
-    model = generator.Generator(settings, tree, np.arange(tree.items)[::-1])
+    settings = config.Encoder(dim=8, layers=1, short_term=5, long_term=2)
+    history_encoder = single_vector.make_encoder(settings, tree.items)
+    model = generator.Generator(
+        config.Generator(stop=stop),
+        history_encoder,
+        settings.long_term,
+        tree,
+        np.arange(tree.items)[::-1],
+    )
+    model.decoder.choice.assign(
+        np.random.default_rng(1).normal(size=model.decoder.choice.shape)
+    )
     model.decoder.prior.assign(np.random.default_rng(0).normal(size=(tree.nodes, 4)))
     rows = np.array([[-1, 3, 1, 4, 1, 5, -1], [-1, -1, 9, -1, -1, -1, -1]], np.int32)
     states = model(rows)

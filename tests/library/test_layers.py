@@ -200,6 +200,8 @@ def test_paths_do_not_see_states_of_padding():
 
 def test_a_step_does_not_see_the_choices_after_it():
     layer = decoder.PathDecoder(k=K, depth=3, nodes=NODES, dim=8)
+    layer.build()
+    layer.choice.assign(_normal(3, K + 1, 8))
     shape = (1, 1, 3, K + 1)
     rest = (_normal(1, 4, 8), np.array([[3]], np.int32), np.ones((1, 4), bool))
     nodes, allowed = np.array([[[0, 1, 2]]], np.int32), np.ones(shape, bool)

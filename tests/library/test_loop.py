@@ -28,9 +28,7 @@ def dataset():
 
 def progress_of(model, directory, scores, patience=100):
     given = iter(scores)
-    return loop.Progress(
-        model, lambda: {"score": next(given)}, "score", directory, patience
-    )
+    return loop.Progress(model, lambda: next(given), directory, patience)
 
 
 def epochs_of(directory) -> list[int]:
@@ -44,9 +42,9 @@ def test_best_epoch_is_loaded_at_the_end(module, tmp_path):
 
     def validate():
         seen.append(np.array(model.get_weights()[0]))
-        return {"score": [0.1, 0.5, 0.3][len(seen) - 1]}
+        return [0.1, 0.5, 0.3][len(seen) - 1]
 
-    progress = loop.Progress(model, validate, "score", tmp_path, 100)
+    progress = loop.Progress(model, validate, tmp_path, 100)
     loop.fit(module, model, dataset(), 4, 3, progress, tmp_path)
     np.testing.assert_array_equal(model.get_weights()[0], seen[1])
     assert not (tmp_path / "backup.npz").exists()

@@ -4,14 +4,14 @@ import pytest
 import tensorflow as tf
 
 from tfrs_himirec import config
-from tfrs_himirec.models import generator, merge, recommender, towers
+from tfrs_himirec.models import generator, merge, recommender, single_vector, towers
 from tfrs_himirec.schema import catalog as catalog_schema
 from tfrs_himirec.tree import kmeans
 
 ITEMS = 70
 RUN = config.Run.model_validate(
     {
-        "generator": {"dim": 8, "layers": 1, "short_term": 6, "long_term": 3},
+        "encoder": {"dim": 8, "layers": 1, "short_term": 6, "long_term": 3},
         "towers": {"split_history": 4},
         "recommend": {"beams": 3, "results": 10, "popular": ITEMS},
     }
@@ -35,7 +35,8 @@ def _recommender(run: config.Run) -> recommender.Recommender:
     rng = np.random.default_rng(0)
     embedding = rng.normal(size=(ITEMS, 5)).astype(np.float32)
     tree, order = kmeans.build_tree(embedding, config.Tree(k=3, c=8))
-    stage1 = generator.Generator(run.generator, tree, order)
+    history_encoder = single_vector.make_encoder(run.encoder, ITEMS)
+    stage1 = generator.Generator(run.generator, history_encoder, 3, tree, order)
     stage1.decoder.prior.assign(rng.normal(size=stage1.decoder.prior.shape))
     stage2 = towers.Towers(
         run.towers,
@@ -43,7 +44,7 @@ def _recommender(run: config.Run) -> recommender.Recommender:
         order,
         embedding[order],
         stage1.encoder,
-        run.generator.long_term,
+        3,
         rng.normal(size=(ITEMS, 8)).astype(np.float32),
     )
     for tower in (stage2.user_tower, stage2.item_tower):

@@ -61,7 +61,7 @@ def _write(module, directory, prepared, run, histories) -> None:
     )
     tf.saved_model.save(module, str(directory), signatures, options)
     ids = prepared.catalog.item_ids[prepared.catalog.places]
-    examples = [ids[history[-run.generator.short_term :]] for history in histories]
+    examples = [ids[history[-run.encoder.short_term :]] for history in histories]
     warmup.write(directory, run.export.name, examples, prepared.tree.paths[1])
 
 

@@ -20,8 +20,8 @@ class PathDecoder(keras.layers.Layer):
     Args:
       k: most children of a circle.
       depth: levels of the tree.
-      nodes: circles of the tree, root included; each has a learned prior over its
-        children.
+      nodes: circles of the tree, root included; each has a linear model of its own
+        over its children, to which the Transformer adds.
       dim: width, the encoder's.
       layers: Transformer blocks.
       heads: attention heads.
@@ -64,11 +64,20 @@ class PathDecoder(keras.layers.Layer):
         ]
         self.norm = keras.layers.LayerNormalization(name="norm")
         self.choice = self.add_weight(
-            shape=(depth, k + 1, dim), initializer=init, name="choice"
+            shape=(depth, k + 1, dim), initializer="zeros", name="choice"
+        )
+        self.circle = self.add_weight(
+            shape=(nodes, k + 1, dim), initializer="zeros", name="circle"
         )
         self.prior = self.add_weight(
             shape=(nodes, k + 1), initializer="zeros", name="prior"
         )
+
+    @property
+    def output_weights(self) -> tuple:
+        """Weights of each circle's choices: of the context `[nodes, k + 1, dim]`, and
+        bias `[nodes, k + 1]`."""
+        return self.circle, self.prior
 
     def build(self, input_shape=None):
         self.token_embedding.build((None, None))
@@ -112,7 +121,11 @@ class PathDecoder(keras.layers.Layer):
             )
         states = ops.reshape(self.norm(states), (batch, paths, steps, self.dim))
         logits = ops.einsum("bpsd,scd->bpsc", states, self.choice[:steps])
-        logits = logits + ops.take(self.prior, ops.maximum(nodes, 0), axis=0)
+        context = ops.take_along_axis(memory, cuts[..., None], axis=1)
+        nodes = ops.maximum(nodes, 0)
+        circle = ops.take(self.circle, nodes, axis=0)
+        logits = logits + ops.einsum("bpd,bpscd->bpsc", context, circle)
+        logits = logits + ops.take(self.prior, nodes, axis=0)
         return ops.log_softmax(ops.where(allowed, logits, _MASKED), axis=-1)
 
     def _inputs(self, tokens, memory, cuts):

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_himirec import config
-from tfrs_himirec.models import beam_search, decoder, encoder, item_losses
+from tfrs_himirec.models import beam_search, decoder, encoder, single_vector
 from tfrs_himirec.training import windows
 from tfrs_himirec.tree import circle_tree
 
@@ -66,13 +66,12 @@ class PathTargets:
 
 
 class Generator(keras.Model):
-    """Encoder and path decoder, trained on the paths of the next items.
-
-    The encoder is also trained to predict the next items themselves, so that its
-    last state is the shared user vector that stage 2 starts from.
+    """Path decoder on the states of a trained encoder.
 
     Args:
       settings: sizes and training options.
+      history_encoder: trained already; it is not trained any further.
+      long_term: places of a window before its first slot.
       tree: the circle tree.
       rows: int64 `[items]`, vocabulary row at each place in tree order.
     """
@@ -80,36 +79,58 @@ class Generator(keras.Model):
     def __init__(
         self,
         settings: config.Generator,
+        history_encoder: encoder.HistoryEncoder,
+        long_term: int,
         tree: circle_tree.CircleTree,
         rows: np.ndarray,
     ):
         super().__init__(name="generator")
         self.settings = settings
         self.depth = tree.depth
+        self._long_term = long_term
         self.constants = windows.TreeConstants(tree, rows)
         self.tables = beam_search.tables(tree, settings.stop == "adaptive")
-        shape = {name: getattr(settings, name) for name in ("dim", "heads", "dropout")}
-        self.encoder = encoder.HistoryEncoder(
-            items=tree.items,
-            places=settings.long_term + settings.short_term,
-            layers=settings.layers,
-            **shape,
-        )
+        self.encoder = history_encoder
+        self.encoder.trainable = False
         self.decoder = decoder.PathDecoder(
-            tree.k, tree.depth, tree.nodes, layers=settings.decoder_layers, **shape
+            tree.k,
+            tree.depth,
+            tree.nodes,
+            history_encoder.dim,
+            settings.layers,
+            settings.heads,
+            settings.dropout,
         )
-        self.encoder.build((None, None))
         self.decoder.build()
         self.built = True
         self.targets = PathTargets(
             self.constants, tree.k, settings.stop, settings.spread
         )
-        names = ("loss", "path_loss", "item_loss")
-        self.means = {name: keras.metrics.Mean(name) for name in names}
+        self.mean = keras.metrics.Mean("loss")
 
     @property
     def metrics(self):
-        return list(self.means.values())
+        return [self.mean]
+
+    def start_from_circle_means(self, tree: circle_tree.CircleTree, rows: np.ndarray):
+        """Makes the untrained decoder follow the encoder's item vectors.
+
+        A circle then gets the logit `log size + state . mean item vector`, an
+        estimate of what the single-vector model gives to its items in total.
+        """
+        vectors = self.encoder.item_embedding.embeddings.numpy()[rows]
+        total = np.cumsum(np.pad(vectors, [[1, 0], [0, 0]]), axis=0, dtype=np.float64)
+        size = tree.end - tree.start
+        mean = (total[tree.end] - total[tree.start]) / size[:, None]
+        exists = tree.children >= 0
+        child = np.maximum(tree.children, 0)
+        circle, prior = (np.zeros(w.shape) for w in self.decoder.output_weights)
+        circle[:, :-1] = np.where(exists[..., None], mean[child], 0)
+        prior[:, :-1] = np.where(exists, np.log(size[child]), 0)
+        for weight, value in zip(
+            self.decoder.output_weights, (circle, prior), strict=True
+        ):
+            weight.assign(value)
 
     def call(self, rows, training=False):
         """Returns the states of histories, see `encoder.HistoryEncoder`."""
@@ -140,7 +161,7 @@ class Generator(keras.Model):
           `beam_search.Interests`.
         """
         batch = tf.shape(rows)[0]
-        cuts = tf.repeat(last_state(rows)[:, None], beams, axis=1)
+        cuts = tf.repeat(single_vector.last_state(rows)[:, None], beams, axis=1)
 
         def step(numbers, visited):
             logs = self.path_log_probabilities(numbers, visited, states, cuts, rows)
@@ -150,29 +171,19 @@ class Generator(keras.Model):
             step, self.tables, self.depth, batch, beams, prefixes
         )
 
-    def batch_losses(self, batch: dict[str, tf.Tensor], training: bool):
-        """Returns the mean losses of a batch of windows: path and item."""
-        rows, future = batch["rows"], batch["future"]
-        memory = self.encoder(rows, training=training)
-        first = self.settings.long_term + 1
-        item_loss = item_losses.next_items_loss(
-            memory[:, first:],
-            tf.convert_to_tensor(self.encoder.item_embedding.embeddings),
-            future,
-            self.settings.distance_decay,
-            self.settings.item_negatives,
-        )
-        return self._path_loss(batch, memory, training), item_loss
+    def batch_loss(self, batch: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
+        """Minus the log-likelihood of sampled paths (paper, Eq. 2), per path.
 
-    def _path_loss(self, batch, memory, training):
-        """Minus the log-likelihood of sampled paths (paper, Eq. 2), per path."""
+        `batch` is a batch of windows, see `windows.training_windows`.
+        """
+        memory = self.encoder(batch["rows"])
         future = tf.gather(batch["future"], batch["cuts"], batch_dims=1)
         chosen = self._sample(future)
         nodes, choices = self.targets(future, chosen)
         count = self.settings.cuts * self.settings.paths
         nodes = tf.reshape(nodes, [-1, count, self.depth])
         choices = tf.reshape(choices, [-1, count, self.depth])
-        cuts = batch["cuts"] + self.settings.long_term + 1
+        cuts = batch["cuts"] + self._long_term + 1
         logs = self.path_log_probabilities(
             choices[..., :-1],
             nodes,
@@ -188,26 +199,19 @@ class Generator(keras.Model):
 
     def _sample(self, future):
         """int32 `[batch, cuts, paths]`: places of the next items, nearer ones more."""
-        order = tf.range(self.settings.next_items, dtype=tf.float32)
+        next_items = tf.shape(future)[-1]
+        order = tf.range(next_items, dtype=tf.float32)
         logits = order * tf.math.log(self.settings.distance_decay)
         logits = tf.where(future >= 0, logits, -1e9)
-        flat = tf.reshape(logits, [-1, self.settings.next_items])
+        flat = tf.reshape(logits, [-1, next_items])
         drawn = tf.random.categorical(flat, self.settings.paths, dtype=tf.int32)
         return tf.reshape(drawn, [-1, self.settings.cuts, self.settings.paths])
 
     def train_step(self, batch):
         with tf.GradientTape() as tape:
-            path_loss, item_loss = self.batch_losses(batch, training=True)
-            loss = path_loss + self.settings.item_loss_weight * item_loss
+            loss = self.batch_loss(batch, training=True)
         variables = self.trainable_variables
         gradients = tape.gradient(loss, [v.value for v in variables])
         self.optimizer.apply(gradients, variables)
-        for name, value in zip(self.means, (loss, path_loss, item_loss), strict=True):
-            self.means[name].update_state(value)
-        return {name: mean.result() for name, mean in self.means.items()}
-
-
-def last_state(rows: tf.Tensor) -> tf.Tensor:
-    """int32 `[batch]`: index of the state that has seen all of a window."""
-    index = tf.range(1, tf.shape(rows)[1] + 1)
-    return tf.reduce_max(tf.where(rows >= 0, index[None], 0), axis=1)
+        self.mean.update_state(loss)
+        return {"loss": self.mean.result()}

@@ -28,26 +28,28 @@ def next_items_loss(
     Returns:
       float32 scalar; 0 when no cut point has a future.
     """
+    cut = tf.where(future[..., 0] >= 0)  # padding is not worth a matmul
+    states, future = tf.gather_nd(states, cut), tf.gather_nd(future, cut)
     exists = tf.cast(future >= 0, tf.float32)
     weight = exists * decay ** tf.range(tf.shape(future)[-1], dtype=tf.float32)
     weight = tf.math.divide_no_nan(weight, tf.reduce_sum(weight, -1, keepdims=True))
     if negatives:
         loss = _sampled(states, items, future, weight, negatives)
     else:
-        logits = tf.einsum("btd,id->bti", states, items)
-        positive = tf.gather(logits, tf.maximum(future, 0), batch_dims=2)
+        logits = tf.matmul(states, items, transpose_b=True)
+        positive = tf.gather(logits, tf.maximum(future, 0), batch_dims=1)
         loss = tf.reduce_logsumexp(logits, -1) - tf.reduce_sum(weight * positive, -1)
-    usable = exists[..., 0]
-    return tf.math.divide_no_nan(tf.reduce_sum(loss * usable), tf.reduce_sum(usable))
+    count = tf.cast(tf.shape(cut)[0], tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(loss), count)
 
 
 def _sampled(states, items, future, weight, negatives):
     library = tf.shape(items)[0]
     sample = tf.random.uniform([negatives], 0, library, tf.int32)
-    logits = tf.einsum("btd,nd->btn", states, tf.gather(items, sample))
+    logits = tf.matmul(states, tf.gather(items, sample), transpose_b=True)
     correction = tf.math.log(tf.cast(library, tf.float32) / negatives)
     rest = tf.reduce_logsumexp(logits, -1) + correction
     vectors = tf.gather(items, tf.maximum(future, 0))
-    positive = tf.einsum("btd,btnd->btn", states, vectors)
+    positive = tf.einsum("cd,cnd->cn", states, vectors)
     normalizer = tf.math.softplus(rest[..., None] - positive) + positive
     return tf.reduce_sum(weight * (normalizer - positive), -1)

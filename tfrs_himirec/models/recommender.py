@@ -6,7 +6,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_himirec import config
-from tfrs_himirec.models import beam_search, circle_search, generator, merge, towers
+from tfrs_himirec.models import (
+    beam_search,
+    circle_search,
+    generator,
+    merge,
+    single_vector,
+    towers,
+)
 from tfrs_himirec.schema import catalog as catalog_schema
 from tfrs_himirec.training import windows
 from tfrs_himirec.tree import circle_tree
@@ -82,7 +89,7 @@ class Recommender:
         """Encodes histories int32 `[batch, time]`: known rows first, then -1."""
         window = windows.inference_window(rows, self.lengths)
         states = self.generator.encoder(window)
-        last = generator.last_state(window)
+        last = single_vector.last_state(window)
         return Context(window, states, tf.gather(states, last, batch_dims=1))
 
     def mine(self, context: Context, beams: int) -> beam_search.Interests:

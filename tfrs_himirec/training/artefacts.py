@@ -3,7 +3,7 @@
 import pathlib
 
 from tfrs_himirec import config, errors, files
-from tfrs_himirec.models import generator, towers
+from tfrs_himirec.models import generator, single_vector, towers
 from tfrs_himirec.schema import catalog, manifest
 from tfrs_himirec.tree import circle_tree
 
@@ -28,7 +28,7 @@ class Prepared:
 
 
 def weights_path(run_dir: files.Path, model: str) -> pathlib.Path:
-    """Returns the path of the finished weights of "generator" or "towers"."""
+    """Returns the path of finished weights: "encoder", "generator" or "towers"."""
     return pathlib.Path(run_dir) / "checkpoints" / f"{model}.weights.h5"
 
 
@@ -56,8 +56,23 @@ def load_weights(model, path: pathlib.Path, remedy: str) -> None:
         ) from None
 
 
-def make_generator(run: config.Run, prepared: Prepared) -> generator.Generator:
-    return generator.Generator(run.generator, prepared.tree, prepared.catalog.rows)
+def make_single_vector(
+    run: config.Run, prepared: Prepared
+) -> single_vector.SingleVector:
+    return single_vector.SingleVector(run.encoder, prepared.catalog.size)
+
+
+def make_generator(
+    run: config.Run, prepared: Prepared, history_encoder
+) -> generator.Generator:
+    """Makes an untrained decoder on top of an encoder."""
+    return generator.Generator(
+        run.generator,
+        history_encoder,
+        run.encoder.long_term,
+        prepared.tree,
+        prepared.catalog.rows,
+    )
 
 
 def make_towers(
@@ -70,7 +85,7 @@ def make_towers(
         prepared.catalog.rows,
         prepared.catalog.embedding,
         lambda rows: stage1.encoder(rows),
-        run.generator.long_term,
+        run.encoder.long_term,
         stage1.encoder.item_embedding.embeddings.numpy(),
     )
 
@@ -92,7 +107,18 @@ def load_models(
 
 def load_generator(run: config.Run, prepared: Prepared) -> generator.Generator:
     """Loads the trained generator; raises HimirecError as `load_models` does."""
-    stage1 = make_generator(run, prepared)
+    untrained = single_vector.make_encoder(run.encoder, prepared.catalog.size)
+    stage1 = make_generator(run, prepared, untrained)
     path = weights_path(prepared.run_dir, "generator")
     load_weights(stage1, path, "run `himirec train generator`")
     return stage1
+
+
+def load_single_vector(
+    run: config.Run, prepared: Prepared
+) -> single_vector.SingleVector:
+    """Loads the trained encoder; raises HimirecError as `load_models` does."""
+    model = make_single_vector(run, prepared)
+    path = weights_path(prepared.run_dir, "encoder")
+    load_weights(model, path, "run `himirec train encoder`")
+    return model

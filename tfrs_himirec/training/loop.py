@@ -14,6 +14,7 @@ from tfrs_himirec import files
 from tfrs_himirec.schema import sequences
 from tfrs_himirec.training import artefacts, windows
 
+MONITOR = "validation_recall"
 _LOG = logging.getLogger(__name__)
 
 
@@ -25,16 +26,14 @@ class Progress:
 
     Args:
       model: being trained.
-      validate: returns metrics of the validation users, `monitor` among them.
-      monitor: the metric that picks the best epoch, higher is better.
+      validate: returns recall on validation users, which picks the best epoch.
       directory: of this training.
       patience: epochs without improvement before training stops.
     """
 
-    def __init__(self, model, validate, monitor: str, directory, patience: int):
+    def __init__(self, model, validate, directory, patience: int):
         self._model = model
         self._validate = validate
-        self._monitor = monitor
         self._patience = patience
         self._log = pathlib.Path(directory) / "metrics.jsonl"
         self.best = pathlib.Path(directory) / "best.weights.h5"
@@ -43,24 +42,23 @@ class Progress:
 
     def __call__(self, epoch: int, logs: dict) -> None:
         """Called by Keras after each epoch, counted from 0."""
-        measured = self._validate()
-        logs.update(measured)
+        logs[MONITOR] = self._validate()
         seconds = time.monotonic() - self._started
         record = {"epoch": epoch, "seconds": round(seconds, 1)}
         record |= {name: float(value) for name, value in logs.items()}
         earlier = [r for r in self._records() if r["epoch"] < epoch]
-        scores = [r[self._monitor] for r in earlier]
-        if not scores or record[self._monitor] > max(scores):
+        scores = [r[MONITOR] for r in earlier]
+        if not scores or record[MONITOR] > max(scores):
             artefacts.save_weights(self._model, self.best)
         self._write([*earlier, record])
         shown = "  ".join(f"{k} {v:.4f}" for k, v in record.items() if k != "epoch")
         _LOG.info("epoch %d  %s", epoch + 1, shown)
-        scores.append(record[self._monitor])
+        scores.append(record[MONITOR])
         self._model.stop_training = self._is_over(scores)
 
     def is_over(self) -> bool:
         """Whether an interrupted training had already stopped early."""
-        return self._is_over([r[self._monitor] for r in self._records()])
+        return self._is_over([r[MONITOR] for r in self._records()])
 
     def _is_over(self, scores: list[float]) -> bool:
         return (

@@ -1,22 +1,22 @@
-"""Training of the generator and of the towers from a prepared run directory."""
+"""Training of encoder, generator and towers from a prepared run directory."""
 
 import pathlib
 import shutil
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
 from tfrs_himirec import config, files
+from tfrs_himirec.baselines import transformer
 from tfrs_himirec.evaluation import validation
 from tfrs_himirec.training import artefacts, loop, windows
 
 
-def train_generator(
-    run: config.Run, run_dir: files.Path, restart: bool = False
-) -> None:
-    """Trains stage 1 and writes `checkpoints/generator.weights.h5`.
+def train_encoder(run: config.Run, run_dir: files.Path, restart: bool = False) -> None:
+    """Trains the single-vector model and writes `checkpoints/encoder.weights.h5`.
 
-    The best epoch is picked by recall of the shared user vector on validation users.
+    The best epoch is picked by recall of the user vector on validation users.
 
     Raises:
       HimirecError: the run directory is not prepared.
@@ -24,32 +24,47 @@ def train_generator(
     With `restart`, an interrupted training of the same settings is not resumed.
     """
     prepared = artefacts.Prepared(run_dir)
-    settings = run.generator
-    keras.utils.set_random_seed(settings.seed)
-    model = artefacts.make_generator(run, prepared)
-    lengths = windows.Lengths.of(run, settings.cuts)
-    steps = loop.steps_per_epoch(run_dir, lengths, settings.batch_size)
-    model.compile(
-        optimizer=keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(
-                settings.learning_rate, steps * settings.epochs, alpha=0.1
-            )
-        )
-    )
-    directory = _directory(restart, run_dir, "generator", run.generator)
-    validate = validation.Validation(run, prepared)
-    progress = loop.Progress(
+    keras.utils.set_random_seed(run.encoder.seed)
+    model = artefacts.make_single_vector(run, prepared)
+    lengths = windows.Lengths.of(run, cuts=1)
+    scores = transformer.Transformer(model, lengths)
+    measure = validation.Validation(run, prepared)
+    fit(
         model,
-        lambda: validate.of_generator(model),
-        "validation_recall",
-        directory,
-        settings.patience,
+        run.encoder,
+        lengths,
+        run_dir,
+        lambda: measure.of_scores(scores),
+        directory(run_dir, "encoder", [run.encoder], restart),
     )
-    dataset = windows.training_windows(
-        run_dir, lengths, settings.batch_size, settings.seed
-    )
-    loop.fit(
-        keras, model, dataset.repeat(), steps, settings.epochs, progress, directory
+    artefacts.save_weights(model, artefacts.weights_path(run_dir, "encoder"))
+
+
+def train_generator(
+    run: config.Run, run_dir: files.Path, restart: bool = False
+) -> None:
+    """Trains stage 1 and writes `checkpoints/generator.weights.h5`.
+
+    The best epoch is picked by recall on validation users when the items of the
+    generated circles are ranked by the encoder's user vector.
+
+    Raises:
+      HimirecError: the encoder is not trained.
+    """
+    prepared = artefacts.Prepared(run_dir)
+    keras.utils.set_random_seed(run.generator.seed)
+    stage0 = artefacts.load_single_vector(run, prepared)
+    model = artefacts.make_generator(run, prepared, stage0.encoder)
+    model.start_from_circle_means(prepared.tree, prepared.catalog.rows)
+    untrained = artefacts.make_towers(run, prepared, model)  # the shared vector's
+    measure = validation.Validation(run, prepared)
+    fit(
+        model,
+        run.generator,
+        windows.Lengths.of(run, run.generator.cuts),
+        run_dir,
+        lambda: measure.of_recommender(model, untrained),
+        directory(run_dir, "generator", [run.encoder, run.generator], restart),
     )
     artefacts.save_weights(model, artefacts.weights_path(run_dir, "generator"))
 
@@ -67,39 +82,59 @@ def train_towers(run: config.Run, run_dir: files.Path, restart: bool = False) ->
     keras.utils.set_random_seed(settings.seed)
     stage1 = artefacts.load_generator(run, prepared)
     model = artefacts.make_towers(run, prepared, stage1)
-    lengths = windows.Lengths.of(run, settings.cuts, settings.split_history)
-    steps = loop.steps_per_epoch(run_dir, lengths, settings.batch_size)
-    model.compile(
-        optimizer=tf.keras.optimizers.Adam(
-            tf.keras.optimizers.schedules.CosineDecay(
-                settings.learning_rate, steps * settings.epochs, alpha=0.1
-            )
-        )
-    )
-    directory = _directory(restart, run_dir, "towers", run.generator, settings)
-    validate = validation.Validation(run, prepared)
-    progress = loop.Progress(
+    measure = validation.Validation(run, prepared)
+    inputs = [run.encoder, run.generator, settings]
+    fit(
         model,
-        lambda: validate.of_recommender(stage1, model),
-        "validation_recall",
-        directory,
-        settings.patience,
-    )
-    dataset = windows.training_windows(
-        run_dir, lengths, settings.batch_size, settings.seed, stage1.constants
-    )
-    loop.fit(
-        tf.keras, model, dataset.repeat(), steps, settings.epochs, progress, directory
+        settings,
+        windows.Lengths.of(run, settings.cuts, settings.split_history),
+        run_dir,
+        lambda: measure.of_recommender(stage1, model),
+        directory(run_dir, "towers", inputs, restart),
+        stage1.constants,
     )
     artefacts.save_weights(model, artefacts.weights_path(run_dir, "towers"))
 
 
-def _directory(
-    restart: bool, run_dir: files.Path, name: str, *settings
+def fit(
+    model,
+    settings,
+    lengths: windows.Lengths,
+    run_dir: files.Path,
+    validate: Callable[[], float],
+    folder: pathlib.Path,
+    tree: windows.TreeConstants | None = None,
+) -> None:
+    """Trains a Keras 3 or legacy Keras model on windows, with the best epoch's weights.
+
+    Args:
+      model: with a `train_step` for batches of `windows.training_windows`.
+      settings: `epochs`, `patience`, `batch_size`, `learning_rate` and `seed`.
+      lengths: of the windows.
+      run_dir: prepared.
+      validate: returns recall on validation users.
+      folder: of this training, see `directory`.
+      tree: when given, windows carry circles and split histories.
+    """
+    module = keras if isinstance(model, keras.Model) else tf.keras
+    steps = loop.steps_per_epoch(run_dir, lengths, settings.batch_size)
+    schedule = module.optimizers.schedules.CosineDecay(
+        settings.learning_rate, steps * settings.epochs, alpha=0.1
+    )
+    model.compile(optimizer=module.optimizers.Adam(schedule))
+    progress = loop.Progress(model, validate, folder, settings.patience)
+    dataset = windows.training_windows(
+        run_dir, lengths, settings.batch_size, settings.seed, tree
+    )
+    loop.fit(module, model, dataset.repeat(), steps, settings.epochs, progress, folder)
+
+
+def directory(
+    run_dir: files.Path, name: str, settings: list, restart: bool = False
 ) -> pathlib.Path:
-    """Training directory of these settings, so that no other training is resumed."""
-    tree = pathlib.Path(run_dir) / "manifest.json"
-    inputs = [s.model_dump() for s in settings] + [files.sha256(tree)]
+    """Returns the directory of these settings: no other training is resumed in it."""
+    manifest = pathlib.Path(run_dir) / "manifest.json"
+    inputs = [s.model_dump() for s in settings] + [files.sha256(manifest)]
     folder = pathlib.Path(run_dir) / "training" / name / files.fingerprint(inputs)
     if restart:
         shutil.rmtree(folder, ignore_errors=True)

@@ -31,8 +31,8 @@ class Lengths:
 
     @classmethod
     def of(cls, run: config.Run, cuts: int, split: int = 0) -> "Lengths":
-        g = run.generator
-        return cls(g.long_term, g.short_term, g.next_items, cuts, split)
+        e = run.encoder
+        return cls(e.long_term, e.short_term, e.next_items, cuts, split)
 
     @property
     def places(self) -> int:

@@ -1,0 +1,76 @@
+"""The history encoder as a model of its own: one user vector, the whole library."""
+
+import keras
+import tensorflow as tf
+
+from tfrs_himirec import config
+from tfrs_himirec.models import encoder, item_losses
+
+
+class SingleVector(keras.Model):
+    """Causal Transformer trained to predict the next items at every event.
+
+    A SASRec-class model (Kang and McAuley, 2018) with a softmax over the library and
+    the next N items as targets. Its encoder is what both stages read: a user's last
+    state is the vector that the towers correct for each circle.
+
+    Args:
+      settings: sizes and training options.
+      items: size of the vocabulary.
+    """
+
+    def __init__(self, settings: config.Encoder, items: int):
+        super().__init__(name="single_vector")
+        self.settings = settings
+        self.encoder = make_encoder(settings, items)
+        self.built = True
+        self.mean = keras.metrics.Mean("loss")
+
+    @property
+    def metrics(self):
+        return [self.mean]
+
+    @property
+    def item_vectors(self) -> tf.Tensor:
+        """float32 `[items, dim]`, by vocabulary row."""
+        return tf.convert_to_tensor(self.encoder.item_embedding.embeddings)
+
+    def batch_loss(self, batch: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
+        """Returns the mean loss of a batch, see `windows.training_windows`."""
+        states = self.encoder(batch["rows"], training=training)
+        return item_losses.next_items_loss(
+            states[:, self.settings.long_term + 1 :],
+            self.item_vectors,
+            batch["future"],
+            self.settings.distance_decay,
+            self.settings.item_negatives,
+        )
+
+    def train_step(self, batch):
+        with tf.GradientTape() as tape:
+            loss = self.batch_loss(batch, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        self.optimizer.apply(gradients, variables)
+        self.mean.update_state(loss)
+        return {"loss": self.mean.result()}
+
+
+def make_encoder(settings: config.Encoder, items: int) -> encoder.HistoryEncoder:
+    """Makes an untrained encoder."""
+    layer = encoder.HistoryEncoder(
+        items,
+        settings.long_term + settings.short_term,
+        settings.dim,
+        settings.layers,
+        settings.heads,
+        settings.dropout,
+    )
+    layer.build((None, None))
+    return layer
+
+
+def last_state(rows: tf.Tensor) -> tf.Tensor:
+    """int32 `[batch]`: index of the state that has seen all of a window."""
+    index = tf.range(1, tf.shape(rows)[1] + 1)
+    return tf.reduce_max(tf.where(rows >= 0, index[None], 0), axis=1)
