@@ -81,6 +81,31 @@ def test_random_circles_agree_with_brute_force(tree, vectors, results):
     _check(index(*arguments), vectors, tree, *arguments)
 
 
+@pytest.mark.parametrize("repeat", [-3.0, 2.0])
+def test_what_was_seen_is_moved_before_anything_is_ranked(tree, vectors, repeat):
+    nodes = np.array([[0, tree.children[0, 1]], [0, tree.children[0, 0]]], np.int32)
+    queries = _normal(2, 2, DIM, seed=4)
+    places = np.array([[3, -1, 7, 90], [0, 1, 2, -1]], np.int32)
+    seen = circle_search.Seen(tf.constant(places), tf.constant(repeat))
+    index = circle_search.ExactCircleIndex(vectors, tree.start, tree.end)
+    nobody = np.full((2, 1), -1, np.int32)
+    found = index(queries, nodes, tf.constant(nobody), tree.items, seen)
+    for user, beam in np.ndindex(2, 2):
+        start, end = (int(b) for b in index.range_of(nodes[user, beam]))
+        scores = vectors @ queries[user, beam]
+        scores[places[user][places[user] >= 0]] += repeat
+        inside = scores[start:end]
+        normalizer = np.log(np.exp(inside).sum())
+        assert float(found.log_normalizer[user, beam]) == pytest.approx(
+            normalizer, rel=1e-4
+        )
+        denied = _denied(tree, nodes[user], beam, nobody[user])
+        free = np.setdiff1d(np.arange(start, end), denied)
+        wanted = free[np.argsort(-scores[free], kind="stable")]
+        returned = found.places[user, beam, : len(wanted)].numpy()
+        np.testing.assert_array_equal(returned, wanted)
+
+
 def test_everybody_in_one_circle_with_own_query_and_exclusions(tree, vectors):
     nodes = np.full((6, 2), tree.children[0, 1], np.int32)
     queries = _normal(6, 2, DIM, seed=3)
@@ -190,6 +215,20 @@ def test_every_index_against_brute_force_also_after_export(kind, big, tmp_path):
     reloaded = tf.saved_model.load(str(tmp_path / "model"))
     found = reloaded.search(*(tf.constant(value) for value in requests))
     _compare(index, found, vectors, tree, *requests)
+
+
+def test_scann_moves_what_was_seen_as_exact_search_does(big):
+    tree, vectors = big
+    queries, nodes, nobody = _requests(tree, vectors, excluded=1)
+    places = np.argsort(-(queries[:, 1] @ vectors.T), axis=1)[:, :10]
+    seen = circle_search.Seen(tf.constant(places, tf.int32), tf.constant(-9.0))
+    arguments = (queries, nodes, nobody, 20, seen)
+    wanted = _index("exact", tree, vectors)(*arguments)
+    found = _index("scann", tree, vectors)(*arguments)
+    pairs = zip(wanted.places.numpy(), found.places.numpy(), strict=True)
+    assert np.mean([np.isin(w, f).mean() for w, f in pairs]) > 0.9
+    inside = places[0][np.isin(places[0], found.places[0, 1])]
+    assert len(inside) == 0
 
 
 def test_scann_gives_way_to_exact_search_when_too_much_is_excluded(big):

@@ -75,7 +75,8 @@ def test_sampled_softmax_is_close_to_full_for_many_draws():
 
 
 FUTURE = np.array(
-    [[[2, 0, -1], [1, -1, -1], [-1, -1, -1]], [[0, 3, 3], [-1] * 3, [-1] * 3]]
+    [[[2, 0, -1], [1, -1, -1], [-1, -1, -1]], [[0, 3, 3], [-1] * 3, [-1] * 3]],
+    np.int32,
 )
 
 
@@ -85,19 +86,30 @@ def _states_and_items():
     return states, rng.normal(size=(5, 4)).astype(np.float32)
 
 
-def test_next_items_by_hand():
+SEEN = np.array([[1, 0, 2, 9, 9], [0, 9, 9, 0, 9]], np.int32)
+
+
+def _loss(states, items, future, decay, negatives=0, seen=SEEN, repeat=0.0):
+    if len(items) != 5:
+        seen = tf.fill([2, len(items)], 9)
+    return item_losses.next_items_loss(
+        states, items, tf.constant(future), decay, seen, repeat, negatives
+    )
+
+
+@pytest.mark.parametrize("repeat", [0.0, -2.0, 1.5])
+def test_next_items_by_hand(repeat):
     states, items = _states_and_items()
     losses = []
     for user, time in [(0, 0), (0, 1), (1, 0)]:  # the cut points with a future
         scores = items.astype(np.float64) @ states[user, time]
+        scores += repeat * (SEEN[user] <= time)
         log_softmax = scores - math.log(np.exp(scores).sum())
         wanted = [row for row in FUTURE[user, time] if row >= 0]
         weight = [0.5**j for j in range(len(wanted))]
         pairs = zip(weight, wanted, strict=True)
         losses.append(-sum(w * log_softmax[r] for w, r in pairs) / sum(weight))
-    loss = item_losses.next_items_loss(
-        states, items, tf.constant(FUTURE, tf.int32), 0.5
-    )
+    loss = _loss(states, items, FUTURE, 0.5, repeat=repeat)
     assert float(loss) == pytest.approx(np.mean(losses), rel=1e-5)
 
 
@@ -106,9 +118,7 @@ def test_states_without_a_future_have_no_gradient():
     states = tf.Variable(states)
     for negatives in (0, 7):
         with tf.GradientTape() as tape:
-            loss = item_losses.next_items_loss(
-                states, items, tf.constant(FUTURE, tf.int32), 0.5, negatives
-            )
+            loss = _loss(states, items, FUTURE, 0.5, negatives)
         moved = np.abs(tape.gradient(loss, states)).sum(axis=-1) > 0
         assert moved.tolist() == [[True, True, False], [True, False, False]]
 
@@ -116,21 +126,27 @@ def test_states_without_a_future_have_no_gradient():
 def test_no_future_at_all_is_zero():
     states, items = _states_and_items()
     nothing = tf.fill([2, 3, 3], -1)
-    assert float(item_losses.next_items_loss(states, items, nothing, 0.9)) == 0
+    assert float(_loss(states, items, nothing, 0.9)) == 0
+
+
+def test_first_seen():
+    rows = tf.constant([[2, -1, 2, 0], [-1, -1, -1, -1]])
+    never = np.iinfo(np.int32).max
+    found = item_losses.first_seen(rows, 3).numpy().tolist()
+    assert found == [[3, never, 0], [never] * 3]
 
 
 def test_sampled_next_items_loss_converges_to_the_full_one():
     rng = np.random.default_rng(2)
     states = rng.normal(size=(2, 3, 4)).astype(np.float32)
     items = 0.7 * rng.normal(size=(300, 4)).astype(np.float32)
-    future = tf.constant(np.where(FUTURE >= 0, FUTURE * 70, -1), tf.int32)
-    full = float(item_losses.next_items_loss(states, items, future, 0.9))
+    future = np.where(FUTURE >= 0, FUTURE * 70, -1)
+    full = float(_loss(states, items, future, 0.9))
     tf.random.set_seed(3)
     error = {}
     for negatives in (20, 20_000):
         repeated = [
-            float(item_losses.next_items_loss(states, items, future, 0.9, negatives))
-            for _ in range(5)
+            float(_loss(states, items, future, 0.9, negatives)) for _ in range(5)
         ]
         error[negatives] = np.abs(np.array(repeated) - full).mean()
     # The positive is counted beside the sample: at most 1/300 of the mass.

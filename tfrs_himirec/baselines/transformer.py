@@ -26,7 +26,10 @@ class Transformer:
     def score(self, histories: list[np.ndarray]) -> np.ndarray:
         """Returns float32 `[users, items]`."""
         vectors = self._vectors(tf.constant(users.padded(histories)))
-        return tf.matmul(vectors, self.model.item_vectors, transpose_b=True).numpy()
+        scores = tf.matmul(vectors, self.model.item_vectors, transpose_b=True).numpy()
+        for row, history in zip(scores, histories, strict=True):
+            row[np.unique(history)] += float(self.model.encoder.repeat)
+        return scores
 
 
 def _user_vectors(model, window):

@@ -19,6 +19,16 @@ class Candidates(NamedTuple):
     log_normalizer: tf.Tensor
 
 
+class Seen(NamedTuple):
+    """What users have consumed before, and how that moves its score.
+
+    `places`: int32 `[batch, n]`, distinct, -1 = none. `repeat`: float32 scalar.
+    """
+
+    places: tf.Tensor
+    repeat: tf.Tensor
+
+
 class ExactCircleIndex(tf.Module):
     """Exact top-k inside circles, with stock TensorFlow operations only.
 
@@ -39,7 +49,9 @@ class ExactCircleIndex(tf.Module):
     def is_exact(self) -> bool:
         return True
 
-    def __call__(self, queries, nodes, excluded, results: int) -> Candidates:
+    def __call__(
+        self, queries, nodes, excluded, results: int, seen: Seen | None = None
+    ) -> Candidates:
         """Searches each circle with its own query.
 
         An item that lies in several circles of a user is found only in the deepest:
@@ -50,10 +62,13 @@ class ExactCircleIndex(tf.Module):
           nodes: int32 `[batch, beams]`; -1 finds nothing.
           excluded: int32 `[batch, n]`, places never returned; -1 = none.
           results: candidates per circle.
+          seen: added to the scores before anything is ranked.
 
         Returns:
           `Candidates`.
         """
+        if seen is None:
+            seen = Seen(tf.fill([tf.shape(nodes)[0], 1], -1), tf.constant(0.0))
         batch, beams = tf.shape(nodes)[0], nodes.shape[1]
         queries = tf.reshape(queries, [batch * beams, queries.shape[-1]])
         circles, member = tf.unique(tf.reshape(nodes, [-1]))
@@ -62,13 +77,14 @@ class ExactCircleIndex(tf.Module):
 
         def search(i, found):
             users = tf.where(member == i)[:, 0]
-            denied = tf.gather(excluded, tf.gather(owner, users))
+            owners = tf.gather(owner, users)
             answer = self.search_circle(
                 tf.gather(queries, users),
                 circles[i],
-                denied,
+                tf.gather(excluded, owners),
                 results,
                 tf.gather(nested, users),
+                seen._replace(places=tf.gather(seen.places, owners)),
             )
             columns = zip(found, (users, *answer), strict=True)
             return i + 1, [array.write(i, value) for array, value in columns]
@@ -108,7 +124,9 @@ class ExactCircleIndex(tf.Module):
         ranges = tf.stack([start, end], axis=-1)[:, None]
         return tf.where(inside[..., None], ranges, 0)
 
-    def search_circle(self, queries, node, excluded, results: int, nested=None):
+    def search_circle(
+        self, queries, node, excluded, results: int, nested=None, seen=None
+    ):
         """Searches one circle for several users.
 
         Args:
@@ -117,14 +135,17 @@ class ExactCircleIndex(tf.Module):
           excluded: int32 `[users, n]`, places never returned; -1 = none.
           results: candidates per user.
           nested: int32 `[users, m, 2]`, ranges of places not returned here.
+          seen: `Seen` of these users.
 
         Returns:
           Places int32 and scores float32 `[users, results]`, log normaliser `[users]`.
         """
         start, end = self.range_of(node)
         scores = tf.matmul(queries, self.vectors[start:end], transpose_b=True)
+        if seen is not None:
+            scores = _add(scores, seen.places - start, seen.repeat)
         normalizer = tf.reduce_logsumexp(scores, axis=1)
-        scores = _exclude(scores, excluded - start)
+        scores = _add(scores, excluded - start, float("-inf"))
         if nested is not None:
             scores = _exclude_ranges(scores, nested - start)
         best, index = tf.math.top_k(scores, tf.minimum(results, end - start))
@@ -134,13 +155,12 @@ class ExactCircleIndex(tf.Module):
         return tf.where(best > float("-inf"), places, -1), best, normalizer
 
 
-def _exclude(scores: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-    """Sets `scores[row, columns[row]]` to -inf where the column exists."""
+def _add(scores: tf.Tensor, columns: tf.Tensor, value) -> tf.Tensor:
+    """Adds a value to `scores[row, columns[row]]` where the column exists."""
     hit = tf.where((columns >= 0) & (columns < tf.shape(scores)[1]))
     column = tf.gather_nd(columns, hit)
     index = tf.stack([tf.cast(hit[:, 0], tf.int32), column], axis=1)
-    denied = tf.fill([tf.shape(index)[0]], float("-inf"))
-    return tf.tensor_scatter_nd_update(scores, index, denied)
+    return tf.tensor_scatter_nd_add(scores, index, tf.fill([tf.shape(index)[0]], value))
 
 
 def _exclude_ranges(scores: tf.Tensor, ranges: tf.Tensor) -> tf.Tensor:

@@ -51,6 +51,9 @@ class HistoryEncoder(keras.layers.Layer):
             places + 1, dim, init, name="position"
         )
         self.start = self.add_weight(shape=(dim,), initializer=init, name="start")
+        self.repeat_weight = self.add_weight(
+            shape=(), initializer="zeros", name="repeat"
+        )
         self.input_dropout = keras.layers.Dropout(dropout)
         self.blocks = [
             keras_nlp.layers.TransformerEncoder(
@@ -64,6 +67,14 @@ class HistoryEncoder(keras.layers.Layer):
             for i in range(layers)
         ]
         self.norm = keras.layers.LayerNormalization(name="norm")
+
+    @property
+    def repeat(self):
+        """float32 scalar, added to the score of an item that the user has consumed.
+
+        It is learned: low where users never come back to an item, high where they do.
+        """
+        return 10.0 * self.repeat_weight  # so that it moves faster than the vectors
 
     def build(self, input_shape):
         self.item_embedding.build(input_shape)

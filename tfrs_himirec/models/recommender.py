@@ -83,6 +83,7 @@ class Recommender:
         )
         popular = np.argsort(-catalog.counts, kind="stable")
         self.popular = tf.constant(popular[: run.recommend.popular], tf.int32)
+        self._repeat = tf.constant(float(towers_model.repeat))
         self._cold = _popular_circles(tree, catalog.counts)
 
     def encode(self, rows: tf.Tensor) -> Context:
@@ -145,10 +146,11 @@ class Recommender:
         vectors = self.towers.users(repeated, flat, places)
         return tf.reshape(vectors, [batch, beams, shared.shape[-1]])
 
-    def retrieve(self, shared, nodes, split, excluded, results: int):
+    def retrieve(self, rows, shared, nodes, split, excluded, results: int):
         """Searches each circle with its own user vector.
 
         Args:
+          rows: int32 `[batch, time]`, what the users have consumed, -1 = padding.
           shared: float32 `[batch, dim]`.
           nodes: int32 `[batch, beams]`.
           split: int32 `[batch, beams, split_history]`.
@@ -159,7 +161,15 @@ class Recommender:
           `circle_search.Candidates`.
         """
         queries = self.user_vectors(shared, nodes, split)
-        return self.index(queries, nodes, excluded, results)
+        seen = circle_search.Seen(self._distinct(rows), self._repeat)
+        return self.index(queries, nodes, excluded, results, seen)
+
+    def _distinct(self, rows: tf.Tensor) -> tf.Tensor:
+        """int32 `[batch, time]`: each row's place once, -1 for the others."""
+        rows = tf.sort(rows, axis=1)
+        again = tf.pad(rows[:, 1:] == rows[:, :-1], [[0, 0], [1, 0]])
+        place = tf.gather(self.constants.place_of_row, tf.maximum(rows, 0))
+        return tf.where(again | (rows < 0), -1, place)
 
     def recommend(
         self,
@@ -184,7 +194,7 @@ class Recommender:
         interests = self.mine(context, beams or options.beams)
         searched = tf.where(self.is_cold(rows)[:, None], -1, interests.nodes)
         split = self.split(rows, interests.nodes)
-        found = self.retrieve(context.shared, searched, split, excluded, results)
+        found = self.retrieve(rows, context.shared, searched, split, excluded, results)
         if (merge_by or options.merge) == "quota":
             merged = merge.by_quota(
                 found, interests.probability, results, options.alpha

@@ -46,36 +46,44 @@ class ScannCircleIndex(circle_search.ExactCircleIndex):
     def is_exact(self) -> bool:
         return not self.layers
 
-    def search_circle(self, queries, node, excluded, results: int, nested=None):
+    def search_circle(
+        self, queries, node, excluded, results: int, nested=None, seen=None
+    ):
         if nested is None:
             nested = tf.zeros([tf.shape(queries)[0], 1, 2], tf.int32)
 
         def exact():
             return circle_search.ExactCircleIndex.search_circle(
-                self, queries, node, excluded, results, nested
+                self, queries, node, excluded, results, nested, seen
             )
 
         first, last = self.range_of(node)
-        inside = (excluded >= first) & (excluded < last)
-        lost = tf.reduce_sum(tf.cast(inside, tf.int32), axis=1)
+        lost = _count(excluded, first, last)
+        if seen is not None:
+            lost += _count(seen.places, first, last)
         lost += tf.reduce_sum(nested[..., 1] - nested[..., 0], axis=1)
         lost = tf.reduce_max(lost)
         slot = tf.where(lost > SPARE, 0, self.slots[tf.maximum(node, 0)])
         branches = [exact] + [
             lambda layer=layer: self._approximate(
-                layer, queries, first, last, excluded, results, nested
+                layer, queries, first, last, excluded, results, nested, seen
             )
             for layer in self.layers
         ]
         return tf.switch_case(slot, branches) if self.layers else exact()
 
-    def _approximate(self, layer, queries, first, last, excluded, results, nested):
+    def _approximate(
+        self, layer, queries, first, last, excluded, results, nested, seen
+    ):
         scores, index = layer(queries)
         # A single query comes back as narrow as what was found.
         missing = [[0, 0], [0, tf.maximum(results - tf.shape(scores)[1], 0)]]
         scores = tf.pad(scores, missing, constant_values=float("nan"))
         index = tf.pad(index, missing)
         place = index + first
+        if seen is not None:
+            known = tf.reduce_any(place[..., None] == seen.places[:, None], axis=-1)
+            scores = scores + seen.repeat * tf.cast(known, tf.float32)
         normalizer = self._normalizer(queries, scores, first, last)
         denied = tf.reduce_any(place[..., None] == excluded[:, None], axis=-1)
         denied = denied | circle_search.contains(nested, place)
@@ -96,6 +104,12 @@ class ScannCircleIndex(circle_search.ExactCircleIndex):
         rest = tf.reduce_logsumexp(rest, axis=1) + tf.math.log(size / _SAMPLE)
         both = tf.stack([tf.reduce_logsumexp(found, axis=1), rest], axis=1)
         return tf.reduce_logsumexp(both, axis=1)
+
+
+def _count(places: tf.Tensor, first, last) -> tf.Tensor:
+    """int32 `[users]`: how many of the places `[users, n]` are in a range."""
+    inside = (places >= first) & (places < last)
+    return tf.reduce_sum(tf.cast(inside, tf.int32), axis=1)
 
 
 def _layer(vectors: np.ndarray, fetched: int, name: str):

@@ -37,12 +37,15 @@ class SingleVector(keras.Model):
 
     def batch_loss(self, batch: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
         """Returns the mean loss of a batch, see `windows.training_windows`."""
-        states = self.encoder(batch["rows"], training=training)
+        rows, before = batch["rows"], self.settings.long_term
+        states = self.encoder(rows, training=training)
         return item_losses.next_items_loss(
-            states[:, self.settings.long_term + 1 :],
+            states[:, before + 1 :],
             self.item_vectors,
             batch["future"],
             self.settings.distance_decay,
+            item_losses.first_seen(rows, self.encoder.items) - before,
+            self.encoder.repeat,
             self.settings.item_negatives,
         )
 

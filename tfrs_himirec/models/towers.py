@@ -5,7 +5,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_himirec import config
-from tfrs_himirec.models import circle_losses
+from tfrs_himirec.models import circle_losses, item_losses
 from tfrs_himirec.training import windows
 from tfrs_himirec.tree import circle_tree
 
@@ -129,6 +129,7 @@ class Towers(tfrs.Model):
       encode: maps windows int32 `[batch, time]` to the frozen encoder's states.
       long_term: places of a window before its first slot.
       item_vectors: float32 `[items, dim]` by row, the encoder's, to start from.
+      repeat: the encoder's, to start from; see `encoder.HistoryEncoder.repeat`.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class Towers(tfrs.Model):
         encode,
         long_term: int,
         item_vectors: np.ndarray,
+        repeat: float = 0.0,
     ):
         super().__init__(name="towers")
         self.settings = settings
@@ -155,6 +157,7 @@ class Towers(tfrs.Model):
         self._rows = tf.constant(rows, tf.int32)
         self._content = tf.constant(content)
         self._paths = tf.constant(tree.ancestors[tree.leaf_of_place][:, 1:], tf.int32)
+        self.repeat = tf.Variable(repeat, name="repeat")
         self._build(dim)
         self.built = True
         self.item_tower.item_embedding.set_weights([item_vectors])
@@ -198,12 +201,15 @@ class Towers(tfrs.Model):
         )
         users = self.users(shared, node, split, training=training)
         if self._rows.shape[0] <= self.settings.full_softmax_items:
-            return self._loss_against_all(users, node, target)
-        return self._loss_against_sample(users, node, target)
+            return self._loss_against_all(users, node, split, target)
+        return self._loss_against_sample(users, node, split, target)
 
-    def _loss_against_all(self, users, node, target):
+    def _loss_against_all(self, users, node, split, target):
         vectors = self.items_at(tf.range(self._rows.shape[0]))
         logits = tf.matmul(users, vectors, transpose_b=True)
+        seen = item_losses.first_seen(split, tf.shape(vectors)[0]) < tf.int32.max
+        seen = tf.gather(seen, self._rows, axis=1)
+        logits = logits + self.repeat * tf.cast(seen, tf.float32)
         place = tf.range(tf.shape(vectors)[0])[None]
         start = tf.gather(self._constants.start, node)[:, None]
         end = tf.gather(self._constants.end, node)[:, None]
@@ -211,14 +217,22 @@ class Towers(tfrs.Model):
         positive = tf.gather(logits, target, batch_dims=1)
         return self._loss(positive, logits, usable, tf.zeros([tf.shape(node)[0]]))
 
-    def _loss_against_sample(self, users, node, target):
+    def _loss_against_sample(self, users, node, split, target):
         places, usable, log_inclusion = self._candidates(node)
         usable = usable & (places != target[:, None])
         flat = self.items_at(tf.reshape(places, [-1]))
         vectors = tf.reshape(flat, [*tf.unstack(tf.shape(places)), users.shape[-1]])
         candidates = tf.einsum("ed,ecd->ec", users, vectors)
+        candidates = candidates + self._shift(places, split)
         positive = tf.reduce_sum(users * self.items_at(target), axis=1)
+        positive = positive + self._shift(target[:, None], split)[:, 0]
         return self._loss(positive, candidates, usable, log_inclusion)
+
+    def _shift(self, places, split):
+        """float32 `[examples, n]`: the score that repeated consumption adds."""
+        rows = tf.gather(self._rows, places)
+        seen = tf.reduce_any(rows[..., None] == split[:, None], axis=-1)
+        return self.repeat * tf.cast(seen, tf.float32)
 
     def _candidates(self, node):
         """All items of a small circle, uniform draws from a large one."""

@@ -87,6 +87,7 @@ def make_towers(
         lambda rows: stage1.encoder(rows),
         run.encoder.long_term,
         stage1.encoder.item_embedding.embeddings.numpy(),
+        float(stage1.encoder.repeat),
     )
 
 
