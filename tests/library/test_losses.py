@@ -89,11 +89,15 @@ def _states_and_items():
 SEEN = np.array([[1, 0, 2, 9, 9], [0, 9, 9, 0, 9]], np.int32)
 
 
-def _loss(states, items, future, decay, negatives=0, seen=SEEN, repeat=0.0):
-    if len(items) != 5:
-        seen = tf.fill([2, len(items)], 9)
+def _loss(states, items, future, decay, negatives=0, repeat=0.0):
+    def shift(cut, wanted):
+        user, time = cut.numpy().T
+        known = SEEN[user] <= time[:, None]
+        here = wanted is None and len(items) == 5
+        return tf.constant(repeat * known if here else 0.0, tf.float32)
+
     return item_losses.next_items_loss(
-        states, items, tf.constant(future), decay, seen, repeat, negatives
+        states, items, tf.constant(future), decay, shift, negatives
     )
 
 
@@ -127,6 +131,20 @@ def test_no_future_at_all_is_zero():
     states, items = _states_and_items()
     nothing = tf.fill([2, 3, 3], -1)
     assert float(_loss(states, items, nothing, 0.9)) == 0
+
+
+def test_is_seen_looks_up_all_or_some_items():
+    rows = tf.constant([[4, -1, 2, 4, 0], [-1, 1, 3, 3, -1]])
+    cut = tf.constant([[0, 0], [0, 2], [1, 1]], tf.int64)
+    every = item_losses.is_seen(rows, 2, cut, None, 5).numpy()
+    assert [np.flatnonzero(row).tolist() for row in every] == [
+        [2, 4],
+        [0, 2, 4],
+        [1, 3],
+    ]
+    wanted = tf.constant([[4, 0], [0, 1], [3, 3]])
+    some = item_losses.is_seen(rows, 2, cut, wanted, 5).numpy()
+    assert some.tolist() == [[True, False], [True, False], [True, True]]
 
 
 def test_first_seen():

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfrs_himirec import config, errors, files
 from tfrs_himirec.baselines import markov, popular
-from tfrs_himirec.evaluation import metrics, users
+from tfrs_himirec.evaluation import diagnostics, metrics, users
 from tfrs_himirec.models import recommender
 from tfrs_himirec.training import artefacts
 
@@ -29,14 +29,7 @@ def evaluate(run: config.Run, run_dir: files.Path) -> dict:
             f"{run_dir}: no test user has events before the targets; lower "
             "prepare.targets or import a longer log"
         )
-    models = _lists_of_baselines(run, prepared) | _lists_of_himirec(run, prepared)
-    seen = {}
-    for name, exclude in (("excluded", True), ("kept", False)):
-        seen[name] = {
-            model: _measure(lists(test, exclude), test, prepared, run.evaluate.at)
-            for model, lists in models.items()
-        }
-        _log_table(name, seen[name])
+    seen, diagnosed = _both_ways(run, prepared, test)
     result = {
         "schema": SCHEMA,
         "protocol": run.prepare.protocol,
@@ -44,9 +37,35 @@ def evaluate(run: config.Run, run_dir: files.Path) -> dict:
         "data": _data(prepared, test),
         "settings": run.model_dump(exclude={"run_dir", "data"}),
         "seen": seen,
+        "diagnostics": diagnosed,
     }
     files.write_json(pathlib.Path(run_dir) / NAME, result)
     return result
+
+
+def _both_ways(
+    run: config.Run, prepared: artefacts.Prepared, test: users.Users
+) -> tuple[dict, dict]:
+    """Returns the metrics of every model and the diagnostics of those with circles."""
+    at = run.evaluate.at
+    baselines = _lists_of_baselines(run, prepared)
+    himirec = _lists_of_himirec(run, prepared)
+    seen, diagnosed = {}, {}
+    for name, exclude in (("excluded", True), ("kept", False)):
+        rows = {
+            model: _measure(lists(test, exclude), test, prepared, at)
+            for model, lists in baselines.items()
+        }
+        for model, lists in himirec.items():
+            answer = lists.answer(test, exclude)
+            found = lists.rows_of(answer.places)
+            rows[model] = _measure(found, test, prepared, at)
+            if exclude:
+                diagnosed[model] = _diagnose(answer, test, prepared, at)
+        _log_table(name, rows)
+        seen[name] = rows
+    _log_losses(diagnosed, max(at))
+    return seen, diagnosed
 
 
 def _lists_of_baselines(run: config.Run, prepared: artefacts.Prepared) -> dict:
@@ -66,7 +85,9 @@ def _lists_of_baselines(run: config.Run, prepared: artefacts.Prepared) -> dict:
     return {name: lists_of(model) for name, model in models.items()}
 
 
-def _lists_of_himirec(run: config.Run, prepared: artefacts.Prepared) -> dict:
+def _lists_of_himirec(
+    run: config.Run, prepared: artefacts.Prepared
+) -> dict[str, users.HimirecLists]:
     stage1, stage2 = artefacts.load_models(run, prepared)
     model = recommender.Recommender(
         run, prepared.tree, prepared.catalog, stage1, stage2
@@ -92,6 +113,18 @@ def _measure(
     return means | metrics.of_lists(places, prepared.catalog.size, leaf_of_place, at)
 
 
+def _diagnose(
+    answer: recommender.Recommendation,
+    test: users.Users,
+    prepared: artefacts.Prepared,
+    at: tuple[int, ...],
+) -> dict:
+    place = prepared.catalog.places
+    targets = [place[rows] for rows in test.targets]
+    histories = [place[rows] for rows in test.histories]
+    return diagnostics.diagnose(answer, targets, histories, prepared.tree, at)
+
+
 def _data(prepared: artefacts.Prepared, test: users.Users) -> dict:
     counts = prepared.manifest.counts
     names = ("users", "items", "interactions", "leaf_circles")
@@ -102,6 +135,15 @@ def _data(prepared: artefacts.Prepared, test: users.Users) -> dict:
 def _log_table(seen: str, rows: dict[str, dict[str, float]]) -> None:
     names = [n for n in next(iter(rows.values())) if n.startswith(("recall", "hit"))]
     _LOG.info("seen items %s: %s", seen, "  ".join(["model", *names]))
+    for model, values in rows.items():
+        shown = "  ".join(f"{values[name]:.4f}" for name in names)
+        _LOG.info("%18s  %s", model, shown)
+
+
+def _log_losses(rows: dict[str, dict], m: int) -> None:
+    names = ["ceiling", f"recall_in_right_circle@{m}", f"found_outside@{m}"]
+    names += [f"lost_{where}@{m}" for where in ("to_quota", "in_circle", "outside")]
+    _LOG.info("seen items excluded: %s", "  ".join(["model", *names]))
     for model, values in rows.items():
         shown = "  ".join(f"{values[name]:.4f}" for name in names)
         _LOG.info("%18s  %s", model, shown)

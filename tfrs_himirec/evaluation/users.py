@@ -99,13 +99,22 @@ class HimirecLists:
 
     def __call__(self, users: Users, exclude_seen: bool) -> np.ndarray:
         """Returns int64 `[users, results]`, rows, best first."""
-        lists = []
+        return self.rows_of(self.answer(users, exclude_seen).places)
+
+    def rows_of(self, places: np.ndarray) -> np.ndarray:
+        """Returns the vocabulary rows of places; -1 stays -1."""
+        return self._rows[places]
+
+    def answer(self, users: Users, exclude_seen: bool) -> recommender.Recommendation:
+        """Returns the recommender's answer for all users, as arrays."""
+        answers = []
         total = -(-len(users.histories) // self._batch_size)
         batches = users.batches(self._batch_size)
         for histories in tqdm.tqdm(batches, "recommend", total, disable=None):
             rows = padded(histories)
             seen = np.where(rows >= 0, self._places[np.maximum(rows, 0)], -1)
             excluded = seen if exclude_seen else np.full_like(rows[:, :1], -1)
-            answer = self._function(tf.constant(rows), tf.constant(excluded))
-            lists.append(self._rows[answer.places.numpy()])
-        return np.concatenate(lists)
+            found = self._function(tf.constant(rows), tf.constant(excluded))
+            answers.append([column.numpy() for column in found])
+        columns = zip(*answers, strict=True)
+        return recommender.Recommendation(*(np.concatenate(c) for c in columns))

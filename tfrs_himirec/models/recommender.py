@@ -26,7 +26,9 @@ class Recommendation(NamedTuple):
     left to recommend. `scores`: float32 `[batch, results]`; places filled from the
     popular list score below all others. `nodes`: int32 `[batch, beams]`, -1 = none.
     `probability`: float32 `[batch, beams]`. `interest`: int32 `[batch, results]`, -1
-    for a place filled from the popular list outside all interests.
+    for a place filled from the popular list outside all interests. `candidates`: int32
+    `[batch, beams, results]`, what each circle offered to the merge, best first, -1 =
+    none.
     """
 
     places: tf.Tensor
@@ -34,6 +36,7 @@ class Recommendation(NamedTuple):
     nodes: tf.Tensor
     probability: tf.Tensor
     interest: tf.Tensor
+    candidates: tf.Tensor
 
 
 class Context(NamedTuple):
@@ -208,6 +211,7 @@ class Recommender:
             interests.nodes,
             interests.probability,
             filled.interest,
+            found.places,
         )
 
     def _fill(self, merged: merge.Merged, nodes, excluded) -> merge.Merged:

@@ -39,13 +39,17 @@ class SingleVector(keras.Model):
         """Returns the mean loss of a batch, see `windows.training_windows`."""
         rows, before = batch["rows"], self.settings.long_term
         states = self.encoder(rows, training=training)
+
+        def shift(cut, wanted):
+            known = item_losses.is_seen(rows, before, cut, wanted, self.encoder.items)
+            return self.encoder.repeat * tf.cast(known, tf.float32)
+
         return item_losses.next_items_loss(
             states[:, before + 1 :],
             self.item_vectors,
             batch["future"],
             self.settings.distance_decay,
-            item_losses.first_seen(rows, self.encoder.items) - before,
-            self.encoder.repeat,
+            shift,
             self.settings.item_negatives,
         )
 
