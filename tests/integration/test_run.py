@@ -53,6 +53,24 @@ def test_trained_model_beats_popularity(run_dir):
     assert rows["himirec_6beams"]["recall@20"] > rows["most_popular"]["recall@20"]
 
 
+def test_diagnostics_add_up_to_the_reported_recall(run_dir):
+    result = json.loads((run_dir / "evaluation.json").read_text())
+    assert set(result["diagnostics"]) == {m for m in MODELS if m.startswith("himirec")}
+    events = 5 * result["data"]["evaluated_users"]
+    for model, values in result["diagnostics"].items():
+        for m in (5, 20):
+            recall = result["seen"]["excluded"][model][f"recall@{m}"]
+            assert values[f"recall@{m}"] == pytest.approx(recall)
+            found = values["ceiling"] * values[f"recall_in_right_circle@{m}"]
+            assert found + values[f"found_outside@{m}"] == pytest.approx(recall)
+            lost = ("to_quota", "in_circle", "outside")
+            lost = sum(values[f"lost_{where}@{m}"] for where in lost)
+            assert recall + lost == pytest.approx(1)
+        for groups in (v for name, v in values.items() if name.startswith("by_")):
+            assert sum(group["events"] for group in groups.values()) == events
+        assert sum(values["generated_length"].values()) == pytest.approx(1)
+
+
 def test_second_run_skips_every_stage(run_dir):
     before = sorted((p, p.stat().st_mtime_ns) for p in (run_dir / ".stages").iterdir())
     settings = run_dir.parent / "tiny.yaml"

@@ -105,6 +105,22 @@ def test_interest_names_a_circle_that_holds_the_item(model, rows, merge_by):
 
 
 @pytest.mark.parametrize("merge_by", ["joint", "quota"])
+def test_candidates_are_what_the_circles_offered_to_the_merge(model, rows, merge_by):
+    answer = model.recommend(rows, NOBODY, 3, 40, merge_by)
+    assert answer.candidates.shape == (7, 3, 40)
+    for user in range(7):
+        listed, interest = answer.places[user].numpy(), answer.interest[user].numpy()
+        for beam, node in enumerate(answer.nodes[user].numpy()):
+            offered = answer.candidates[user, beam].numpy()
+            offered = offered[offered >= 0].tolist()
+            circle = range(model.tree.start[node], model.tree.end[node])
+            assert set(offered) <= set(circle)
+            if user != 1:  # 1 is cold: nothing is searched
+                taken = listed[interest == beam].tolist()
+                assert taken == offered[: len(taken)]
+
+
+@pytest.mark.parametrize("merge_by", ["joint", "quota"])
 def test_more_results_than_items_are_padded(model, rows, merge_by):
     excluded = tf.repeat(tf.range(5)[None], 7, axis=0)
     answer = model.recommend(rows, excluded, 3, ITEMS + 10, merge_by)

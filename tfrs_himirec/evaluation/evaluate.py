@@ -62,7 +62,7 @@ def _both_ways(
             rows[model] = _measure(found, test, prepared, at)
             if exclude:
                 diagnosed[model] = _diagnose(answer, test, prepared, at)
-        _log_table(name, rows)
+        _log_seen(name, rows)
         seen[name] = rows
     _log_losses(diagnosed, max(at))
     return seen, diagnosed
@@ -132,18 +132,19 @@ def _data(prepared: artefacts.Prepared, test: users.Users) -> dict:
     return data | {"evaluated_users": len(test.histories)}
 
 
-def _log_table(seen: str, rows: dict[str, dict[str, float]]) -> None:
+def _log_seen(seen: str, rows: dict[str, dict]) -> None:
     names = [n for n in next(iter(rows.values())) if n.startswith(("recall", "hit"))]
-    _LOG.info("seen items %s: %s", seen, "  ".join(["model", *names]))
-    for model, values in rows.items():
-        shown = "  ".join(f"{values[name]:.4f}" for name in names)
-        _LOG.info("%18s  %s", model, shown)
+    _log_table(f"seen items {seen}", names, rows)
 
 
 def _log_losses(rows: dict[str, dict], m: int) -> None:
-    names = ["ceiling", f"recall_in_right_circle@{m}", f"found_outside@{m}"]
-    names += [f"lost_{where}@{m}" for where in ("to_quota", "in_circle", "outside")]
-    _LOG.info("seen items excluded: %s", "  ".join(["model", *names]))
+    names = [f"recall@{m}", "ceiling", f"recall_in_right_circle@{m}"]
+    names += [f"found_outside@{m}", f"lost_to_quota@{m}", f"lost_in_circle@{m}"]
+    _log_table("where recall is lost, seen items excluded", names, rows)
+
+
+def _log_table(title: str, names: list[str], rows: dict[str, dict]) -> None:
+    _LOG.info("%s: %s", title, "  ".join(["model", *names]))
     for model, values in rows.items():
         shown = "  ".join(f"{values[name]:.4f}" for name in names)
         _LOG.info("%18s  %s", model, shown)
