@@ -24,6 +24,7 @@ setup(
         "keras==3.15.1",
         "keras-hub==0.32.0",
         "keras-nlp==0.32.0",
+        "matplotlib>=3.9",
         "numpy>=2.0,<3",
         "pandas>=2.2",
         "pyarrow>=16",

@@ -10,11 +10,11 @@ import yaml
 from tfrs_himirec import errors, files
 
 
-class _Settings(pydantic.BaseModel):
+class Settings(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
-class Columns(_Settings):
+class Columns(Settings):
     """Column names of a log that does not use the names of the `raw/` contract."""
 
     user_id: str = "user_id"
@@ -26,7 +26,7 @@ class Columns(_Settings):
     tags: str = "tags"
 
 
-class Synth(_Settings):
+class Synth(Settings):
     """Size of the generated data set."""
 
     users: int = pydantic.Field(2000, ge=1)
@@ -35,7 +35,7 @@ class Synth(_Settings):
     seed: int = 7
 
 
-class Data(_Settings):
+class Data(Settings):
     """Where the interactions come from.
 
     `columns` renames the columns of CSV, JSONL and Parquet logs; `items` names their
@@ -52,7 +52,7 @@ class Data(_Settings):
     synth: Synth = Synth()
 
 
-class Embedding(_Settings):
+class Embedding(Settings):
     """Item vectors that the tree is built from.
 
     `text`: TF-IDF + SVD, or a keras-nlp preset when `preset` names one;
@@ -68,7 +68,7 @@ class Embedding(_Settings):
     vectors: str | None = None
 
 
-class Tree(_Settings):
+class Tree(Settings):
     """Algorithm 1 of the paper: k clusters, recursion above c items.
 
     `balance` > 0 limits a cluster to `(1 + balance) * items / k` items.
@@ -83,7 +83,7 @@ class Tree(_Settings):
     max_depth: int = pydantic.Field(12, ge=1)
 
 
-class Prepare(_Settings):
+class Prepare(Settings):
     """Cleaning, splitting and the tree. Protocols: `docs/evaluation.md`."""
 
     min_item_events: int = pydantic.Field(5, ge=1)
@@ -98,7 +98,7 @@ class Prepare(_Settings):
     tree: Tree = Tree()
 
 
-class Encoder(_Settings):
+class Encoder(Settings):
     """The history encoder, a single-vector model of its own; both stages read it.
 
     Lengths in events, `learning_rate` of Adam. `item_negatives`: 0 for the softmax
@@ -122,7 +122,7 @@ class Encoder(_Settings):
     seed: int = 7
 
 
-class Generator(_Settings):
+class Generator(Settings):
     """Stage 1, the decoder of circle paths on the states of the encoder.
 
     `cuts` are supervised positions of a window, `paths` sampled targets of each.
@@ -143,10 +143,15 @@ class Generator(_Settings):
     seed: int = 7
 
 
-class Towers(_Settings):
-    """Stage 2. `loss`: `softmax` over the circle, or `bce`, the paper's Eq. 3."""
+class Towers(Settings):
+    """Stage 2. `loss`: `softmax` over the circle, or `bce`, the paper's Eq. 3.
+
+    `history`: `split`, a circle's user vector reads the events in that circle;
+    `unified`, it reads the newest events of all (the ablation).
+    """
 
     loss: Literal["softmax", "bce"] = "softmax"
+    history: Literal["split", "unified"] = "split"
     split_history: int = pydantic.Field(50, ge=1)
     cuts: int = pydantic.Field(32, ge=1)
     negatives: int = pydantic.Field(256, ge=1)
@@ -159,7 +164,7 @@ class Towers(_Settings):
     seed: int = 7
 
 
-class Recommend(_Settings):
+class Recommend(Settings):
     """Inference: beams, results per request, and how interests are merged.
 
     `circles`: `prefixes` generates circles of any level by the probability of their
@@ -174,7 +179,7 @@ class Recommend(_Settings):
     popular: int = pydantic.Field(2000, ge=1)
 
 
-class Evaluate(_Settings):
+class Evaluate(Settings):
     """Which rows `evaluation.json` gets."""
 
     beams: tuple[int, ...] = (2, 4, 6)
@@ -184,7 +189,7 @@ class Evaluate(_Settings):
     markov_recency: float = pydantic.Field(0.8, gt=0, le=1)
 
 
-class Export(_Settings):
+class Export(Settings):
     """`index`: `exact` (stock TensorFlow ops) or `scann` above `scann_items`."""
 
     name: str = "himirec"
@@ -193,7 +198,7 @@ class Export(_Settings):
     warmup_records: int = pydantic.Field(4, ge=1, le=250)
 
 
-class Run(_Settings):
+class Run(Settings):
     """Everything `himirec run` needs; saved with every artefact."""
 
     run_dir: str = "runs/run"
@@ -254,7 +259,7 @@ def reference() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sections(model: type[_Settings], path: str):
+def _sections(model: type[Settings], path: str):
     yield path, model
     for name, field in model.model_fields.items():
         if _is_section(field.annotation):
@@ -263,7 +268,7 @@ def _sections(model: type[_Settings], path: str):
 
 
 def _is_section(annotation) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, _Settings)
+    return isinstance(annotation, type) and issubclass(annotation, Settings)
 
 
 def _type_name(annotation) -> str:
@@ -273,7 +278,7 @@ def _type_name(annotation) -> str:
     return text.replace("|", "or").strip("[]").replace("'", "`")
 
 
-def _paragraph(model: type[_Settings]) -> str:
+def _paragraph(model: type[Settings]) -> str:
     return inspect.cleandoc(model.__doc__ or "")
 
 

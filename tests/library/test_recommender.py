@@ -186,6 +186,18 @@ def test_split_against_plain_python(model, rows):
         assert found[user, beam].tolist() == wanted + [-1] * (4 - len(wanted))
 
 
+def test_a_unified_history_is_the_newest_of_all_circles(model, rows, monkeypatch):
+    towers_settings = model.run.towers.model_copy(update={"history": "unified"})
+    run = model.run.model_copy(update={"towers": towers_settings})
+    monkeypatch.setattr(model, "run", run)
+    found = model.split(rows, tf.constant([[1, 2]] * 7)).numpy()
+    for user in range(7):
+        history = [row for row in rows[user].numpy().tolist() if row >= 0]
+        wanted = history[::-1][:4]
+        for beam in range(2):
+            assert found[user, beam].tolist() == wanted + [-1] * (4 - len(wanted))
+
+
 def test_joint_merge_of_all_leaves_is_a_ranking_of_the_whole_library(
     model, rows, monkeypatch
 ):

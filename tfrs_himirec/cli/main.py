@@ -17,6 +17,7 @@ _COMMANDS = (
     "prepare",
     "train",
     "evaluate",
+    "benchmark",
     "export",
     "serve",
     "recommend",

@@ -143,9 +143,9 @@ class ExactCircleIndex(tf.Module):
         start, end = self.range_of(node)
         scores = tf.matmul(queries, self.vectors[start:end], transpose_b=True)
         if seen is not None:
-            scores = _add(scores, seen.places - start, seen.repeat)
+            scores = add(scores, seen.places - start, seen.repeat)
         normalizer = tf.reduce_logsumexp(scores, axis=1)
-        scores = _add(scores, excluded - start, float("-inf"))
+        scores = add(scores, excluded - start, float("-inf"))
         if nested is not None:
             scores = _exclude_ranges(scores, nested - start)
         best, index = tf.math.top_k(scores, tf.minimum(results, end - start))
@@ -155,7 +155,7 @@ class ExactCircleIndex(tf.Module):
         return tf.where(best > float("-inf"), places, -1), best, normalizer
 
 
-def _add(scores: tf.Tensor, columns: tf.Tensor, value) -> tf.Tensor:
+def add(scores: tf.Tensor, columns: tf.Tensor, value) -> tf.Tensor:
     """Adds a value to `scores[row, columns[row]]` where the column exists."""
     hit = tf.where((columns >= 0) & (columns < tf.shape(scores)[1]))
     column = tf.gather_nd(columns, hit)

@@ -85,11 +85,12 @@ class HistoryEncoder(keras.layers.Layer):
         self.norm.build(states)
         self.built = True
 
-    def call(self, rows, training=False):
+    def call(self, rows, prompt=None, training=False):
         """Encodes histories.
 
         Args:
           rows: int `[batch, time]`, vocabulary rows; -1 is padding, anywhere.
+          prompt: float32 `[batch, dim]` that the item vectors are multiplied by.
           training: whether dropout is on.
 
         Returns:
@@ -98,6 +99,8 @@ class HistoryEncoder(keras.layers.Layer):
         known = rows >= 0
         items = self.item_embedding(ops.maximum(rows, 0))
         items = items * (self.dim**0.5) * ops.cast(known, items.dtype)[..., None]
+        if prompt is not None:
+            items = items * prompt[:, None]
         start = ops.broadcast_to(self.start, (ops.shape(rows)[0], 1, self.dim))
         states = ops.concatenate([start, items], axis=1)
         states = states + self.position_embedding(ops.arange(ops.shape(states)[1]))

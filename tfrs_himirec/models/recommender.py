@@ -131,6 +131,7 @@ class Recommender:
         place = tf.gather(self.constants.place_of_row, tf.maximum(rows, 0))[:, None]
         start, end = self.index.range_of(nodes)
         inside = (place >= start[..., None]) & (place < end[..., None])
+        inside = inside | (self.run.towers.history == "unified")
         inside = inside & (rows >= 0)[:, None]
         index = tf.where(inside, tf.range(tf.shape(rows)[1]), -1)
         index = tf.pad(index, [[0, 0], [0, 0], [0, size]], constant_values=-1)

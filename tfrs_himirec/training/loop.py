@@ -66,13 +66,18 @@ class Progress:
         )
 
     def _records(self) -> list[dict]:
-        if not self._log.is_file():
-            return []
-        return [json.loads(line) for line in self._log.read_text().splitlines()]
+        return records(self._log)
 
     def _write(self, records: list[dict]) -> None:
         with files.atomic_file(self._log) as temporary:
             temporary.write_text("".join(json.dumps(r) + "\n" for r in records))
+
+
+def records(log: pathlib.Path) -> list[dict]:
+    """Returns the records of a `metrics.jsonl`, one per epoch; none without a file."""
+    if not log.is_file():
+        return []
+    return [json.loads(line) for line in log.read_text().splitlines()]
 
 
 class Backup:

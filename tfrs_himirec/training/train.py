@@ -87,7 +87,7 @@ def train_towers(run: config.Run, run_dir: files.Path, restart: bool = False) ->
     fit(
         model,
         settings,
-        windows.Lengths.of(run, settings.cuts, settings.split_history),
+        windows.Lengths.of_towers(run),
         run_dir,
         lambda: measure.of_recommender(stage1, model),
         directory(run_dir, "towers", inputs, restart),

@@ -21,18 +21,32 @@ MAX_EVENTS = 4000
 
 @dataclasses.dataclass(frozen=True)
 class Lengths:
-    """Sizes of a window, in events; `cuts` and `split` in counts."""
+    """Sizes of a window, in events; `cuts` and `split` in counts.
+
+    `unified`: split histories are the newest events of all circles.
+    """
 
     long_term: int
     short_term: int
     next_items: int
     cuts: int
     split: int = 0
+    unified: bool = False
 
     @classmethod
-    def of(cls, run: config.Run, cuts: int, split: int = 0) -> "Lengths":
+    def of(cls, run: config.Run, cuts: int) -> "Lengths":
+        """Sizes for the encoder and the generator."""
         e = run.encoder
-        return cls(e.long_term, e.short_term, e.next_items, cuts, split)
+        return cls(e.long_term, e.short_term, e.next_items, cuts)
+
+    @classmethod
+    def of_towers(cls, run: config.Run) -> "Lengths":
+        """Sizes for the towers, with split histories."""
+        return dataclasses.replace(
+            cls.of(run, run.towers.cuts),
+            split=run.towers.split_history,
+            unified=run.towers.history == "unified",
+        )
 
     @property
     def places(self) -> int:
@@ -147,6 +161,7 @@ def _split_histories(window, history, lengths, tree: "TreeConstants", seed):
     place = tf.gather(tree.place_of_row, history)
     start, end = tf.gather(tree.start, node), tf.gather(tree.end, node)
     inside = (place >= start[..., None]) & (place < end[..., None])
+    inside = inside | lengths.unified
     order = tf.range(tf.shape(history)[0])
     index = tf.where(inside & (order <= seen[..., None]), order, -1)
     index = tf.pad(index, [[0, 0], [0, 0], [0, lengths.split]], constant_values=-1)

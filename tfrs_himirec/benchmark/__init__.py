@@ -1,0 +1,1 @@
+"""Every model on the same splits with the same metrics: `himirec benchmark`."""
