@@ -97,7 +97,9 @@ class _Job:
     def _vocabulary(self, clean) -> tuple[np.ndarray, pd.DataFrame]:
         """Writes `items.parquet` and `users.parquet` for the workers."""
         path = self.work / "items.parquet"
-        item_ids = vocabulary.kept_items(self.work / "clean", self.settings)
+        item_ids = vocabulary.kept_items(
+            self.work / "clean", self.log.items, self.settings
+        )
         pd.DataFrame({"item_id": item_ids}).to_parquet(path)
         count = vocabulary.CountUsers(str(path), str(self.work / "users"))
         shards.for_each("Count users", clean, count, self.options)

@@ -10,8 +10,15 @@ from beam_pipelines import events, shards
 from tfrs_himirec import config, errors
 
 
-def kept_items(clean: pathlib.Path, settings: config.Prepare) -> np.ndarray:
+def kept_items(
+    clean: pathlib.Path, listed: pathlib.Path, settings: config.Prepare
+) -> np.ndarray:
     """Returns the ids with enough events in ascending order; place = vocabulary row.
+
+    Args:
+      clean: directory of clean shards.
+      listed: the item file, all of whose ids have enough events when 0 are asked for.
+      settings: `min_item_events`.
 
     Raises:
       HimirecError: there is none.
@@ -19,6 +26,9 @@ def kept_items(clean: pathlib.Path, settings: config.Prepare) -> np.ndarray:
     counts = pd.Series(dtype=np.int64)
     for shard in shards.read_counts(clean):
         counts = shard if counts.empty else counts.add(shard, fill_value=0)
+    if settings.min_item_events == 0:
+        every = pd.read_parquet(listed, columns=["item_id"])["item_id"]
+        counts = pd.Series(0, index=every)
     kept = counts[counts >= settings.min_item_events].sort_index()
     if kept.empty:
         most = 0 if counts.empty else int(counts.max())

@@ -84,9 +84,12 @@ class Tree(Settings):
 
 
 class Prepare(Settings):
-    """Cleaning, splitting and the tree. Protocols: `docs/evaluation.md`."""
+    """Cleaning, splitting and the tree. Protocols: `docs/evaluation.md`.
 
-    min_item_events: int = pydantic.Field(5, ge=1)
+    `min_item_events`: 0 keeps every item of the item file, also without any event.
+    """
+
+    min_item_events: int = pydantic.Field(5, ge=0)
     min_user_events: int = pydantic.Field(2, ge=1)
     protocol: Literal["A", "B"] = "A"
     targets: int = pydantic.Field(10, ge=1)

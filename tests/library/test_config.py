@@ -44,7 +44,7 @@ def test_the_walk_meets_all_settings():
     assert (
         len(_models())
         == sum(
-            isinstance(value, type) and issubclass(value, config._Settings)
+            isinstance(value, type) and issubclass(value, config.Settings)
             for value in vars(config).values()
         )
         - 1

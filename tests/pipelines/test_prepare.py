@@ -197,3 +197,15 @@ def test_test_users_influence_nothing(tmp_path):
     np.testing.assert_array_equal(before.rows, after.rows)
     np.testing.assert_array_equal(before.counts, after.counts)
     np.testing.assert_array_equal(before.embedding, after.embedding)
+
+
+@pytest.mark.parametrize("strings", [False, True])
+def test_every_listed_item_is_kept_when_no_events_are_asked_for(tmp_path, strings):
+    log, items = random_log(strings)
+    settings = SETTINGS.model_copy(update={"min_item_events": 0})
+    result = prepare.run(write_raw(tmp_path, log, items), settings, [])
+    found = catalog.load(tmp_path)
+    assert result.counts.items == len(items) == found.size
+    assert sorted(found.item_ids) == sorted(items["item_id"])
+    assert (found.counts == 0).any()
+    assert np.isfinite(found.embedding).all()
