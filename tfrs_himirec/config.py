@@ -150,12 +150,15 @@ class Towers(Settings):
     """Stage 2. `loss`: `softmax` over the circle, or `bce`, the paper's Eq. 3.
 
     `history`: `split`, a circle's user vector reads the events in that circle;
-    `unified`, it reads the newest events of all (the ablation).
+    `unified`, it reads the newest events of all (the ablation). `relations`: width of
+    the item-to-item part, 0 for none; it also reads the `recent` newest events.
     """
 
     loss: Literal["softmax", "bce"] = "softmax"
     history: Literal["split", "unified"] = "split"
     split_history: int = pydantic.Field(50, ge=1)
+    relations: int = pydantic.Field(64, ge=0)
+    recent: int = pydantic.Field(10, ge=1)
     cuts: int = pydantic.Field(32, ge=1)
     negatives: int = pydantic.Field(256, ge=1)
     full_softmax_items: int = pydantic.Field(20_000, ge=0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_himirec.models import decoder, encoder, towers
+from tfrs_himirec.models import decoder, encoder, relations, towers
 
 K, DEPTH, NODES = 3, 2, 9
 
@@ -52,6 +52,13 @@ LAYERS = {
             np.arange(4, dtype=np.int32),
             _normal(4, 5, 8),
             np.arange(5) < np.arange(4)[:, None],
+        ),
+    ),
+    relations.Relations: (
+        {"items": 20, "dim": 6, "recent": 3, "places": 5, "dropout": 0.1},
+        lambda: (
+            np.array([[3, 1, -1], [-1, -1, -1]], np.int32),
+            np.array([[4, 4, 9, -1, -1], [7, -1, -1, -1, -1]], np.int32),
         ),
     ),
     towers.ItemTower: (
@@ -103,7 +110,8 @@ def test_every_argument_is_an_attribute_and_in_the_config(layer_class):
 
 @pytest.mark.parametrize("layer_class", LAYERS)
 def test_keras_version_of_each_layer(layer_class):
-    legacy = layer_class in (towers.UserTower, towers.ItemTower)
+    legacy = issubclass(layer_class, tf.keras.layers.Layer)
+    assert legacy == (layer_class.__module__ in (towers.__name__, relations.__name__))
     base = tf.keras.layers.Layer if legacy else keras.layers.Layer
     assert issubclass(layer_class, base)
 
@@ -276,3 +284,20 @@ def test_the_untrained_item_tower_is_the_item_embedding():
     rows, content, path = LAYERS[towers.ItemTower][1]()
     found = layer(rows, content, path).numpy()
     np.testing.assert_array_equal(found, layer.item_embedding(rows))
+
+
+def test_relations_by_hand_and_without_effect_before_training():
+    arguments, inputs = LAYERS[relations.Relations]
+    layer = relations.Relations(**arguments)
+    layer(*inputs())
+    assert np.abs(layer.targets(np.arange(20))).max() == 0
+    layer = _made(relations.Relations)
+    recent, split = inputs()
+    source = layer.source.embeddings.numpy()
+    for user, found in enumerate(layer(recent, split).numpy()):
+        wanted = np.zeros(6)
+        for rows, weight in ((recent, "recent_weight"), (split, "split_weight")):
+            for place, row in enumerate(rows[user]):
+                if row >= 0:
+                    wanted += getattr(layer, weight).numpy()[place] * source[row]
+        np.testing.assert_allclose(found, wanted, atol=1e-5)

@@ -198,6 +198,23 @@ def test_a_unified_history_is_the_newest_of_all_circles(model, rows, monkeypatch
             assert found[user, beam].tolist() == wanted + [-1] * (4 - len(wanted))
 
 
+def test_user_vectors_read_the_newest_events_of_all(model, rows):
+    """A change of the newest events alone moves the relations' part."""
+    nodes = tf.constant([[1, 2]] * 7)
+    split = model.split(rows, nodes)
+    shared = model.encode(rows).shared
+    before = model.user_vectors(rows, shared, nodes, split).numpy()
+    first = tf.where(rows[:, :1] >= 0, (rows[:, :1] + 1) % ITEMS, -1)
+    older = tf.concat([first, rows[:, 1:]], axis=1)
+    after = model.user_vectors(older, shared, nodes, split).numpy()
+    moved = np.abs(after - before).max(axis=(1, 2)) > 1e-6
+    known = (rows.numpy() >= 0).sum(axis=1)
+    recent = model.run.towers.recent
+    assert moved.tolist() == [0 < count <= recent for count in known]
+    width = model.run.encoder.dim
+    np.testing.assert_allclose(after[..., :width], before[..., :width], atol=1e-6)
+
+
 def test_joint_merge_of_all_leaves_is_a_ranking_of_the_whole_library(
     model, rows, monkeypatch
 ):
@@ -210,7 +227,7 @@ def test_joint_merge_of_all_leaves_is_a_ranking_of_the_whole_library(
     context = model.encode(rows)
     interests = model.mine(context, beams)
     queries = model.user_vectors(
-        context.shared, interests.nodes, model.split(rows, interests.nodes)
+        rows, context.shared, interests.nodes, model.split(rows, interests.nodes)
     ).numpy()
     vectors = recommender.item_vectors(model.towers, ITEMS, batch=16)
     for user in (0, 2, 3, 4, 5, 6):

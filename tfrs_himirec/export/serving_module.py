@@ -131,7 +131,7 @@ class _Functions:
         past = tf.gather(both, chosen, batch_dims=1)[:, 0]
         excluded = self._excluded(exclude, tf.shape(rows)[0])
         found = self._model.retrieve(
-            past,
+            rows,
             self._model.encode(rows).shared,
             node,
             self._model.split(past, node),

@@ -141,20 +141,26 @@ class Recommender:
         )
         return tf.where(newest >= 0, picked, -1)
 
-    def user_vectors(self, shared, nodes, split) -> tf.Tensor:
-        """Returns float32 `[batch, beams, dim]`, one vector per generated circle."""
+    def user_vectors(self, rows, shared, nodes, split) -> tf.Tensor:
+        """Returns float32 `[batch, beams, width]`, one vector per generated circle.
+
+        `rows`, int32 `[batch, time]`, are known vocabulary rows first, then -1.
+        """
         batch, beams = tf.shape(nodes)[0], nodes.shape[1]
         repeated = tf.repeat(shared, beams, axis=0)
         flat = tf.reshape(tf.maximum(nodes, 0), [-1])
         places = tf.reshape(split, [batch * beams, split.shape[2]])
-        vectors = self.towers.users(repeated, flat, places)
-        return tf.reshape(vectors, [batch, beams, shared.shape[-1]])
+        count = tf.reduce_sum(tf.cast(rows >= 0, tf.int32), axis=1, keepdims=True)
+        recent = tf.repeat(self.towers.newest(rows, count - 1)[:, 0], beams, axis=0)
+        vectors = self.towers.users(repeated, flat, places, recent)
+        return tf.reshape(vectors, [batch, beams, vectors.shape[-1]])
 
     def retrieve(self, rows, shared, nodes, split, excluded, results: int):
         """Searches each circle with its own user vector.
 
         Args:
-          rows: int32 `[batch, time]`, what the users have consumed, -1 = padding.
+          rows: int32 `[batch, time]`, what the users have consumed: known rows
+            first, then -1.
           shared: float32 `[batch, dim]`.
           nodes: int32 `[batch, beams]`.
           split: int32 `[batch, beams, split_history]`.
@@ -164,8 +170,10 @@ class Recommender:
         Returns:
           `circle_search.Candidates`.
         """
-        queries = self.user_vectors(shared, nodes, split)
-        seen = circle_search.Seen(self._distinct(rows), self._repeat)
+        queries = self.user_vectors(rows, shared, nodes, split)
+        own = tf.reshape(split, [tf.shape(split)[0], -1])
+        past = self._distinct(tf.concat([rows, own], axis=1))
+        seen = circle_search.Seen(past, self._repeat)
         return self.index(queries, nodes, excluded, results, seen)
 
     def _distinct(self, rows: tf.Tensor) -> tf.Tensor:

@@ -5,7 +5,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_himirec import config
-from tfrs_himirec.models import circle_losses, item_losses
+from tfrs_himirec.models import circle_losses, item_losses, relations
 from tfrs_himirec.training import windows
 from tfrs_himirec.tree import circle_tree
 
@@ -154,6 +154,18 @@ class Towers(tfrs.Model):
         )
         self.item_tower = ItemTower(items, tree.nodes, dim, name="item")
         self.rows = rows
+        self.relations = (
+            relations.Relations(
+                items,
+                settings.relations,
+                settings.recent,
+                settings.split_history,
+                settings.dropout,
+                name="relations",
+            )
+            if settings.relations
+            else None
+        )
         self._rows = tf.constant(rows, tf.int32)
         self._content = tf.constant(content)
         self._paths = tf.constant(tree.ancestors[tree.leaf_of_place][:, 1:], tf.int32)
@@ -164,29 +176,51 @@ class Towers(tfrs.Model):
 
     def _build(self, dim: int) -> None:
         self.items_at(tf.constant([0]))
-        nothing = tf.fill([1, self.settings.split_history], -1)
-        self.users(tf.zeros([1, dim]), tf.constant([0]), nothing)
+        split = tf.fill([1, self.settings.split_history], -1)
+        recent = tf.fill([1, self.settings.recent], -1)
+        self.users(tf.zeros([1, dim]), tf.constant([0]), split, recent)
 
     def items_at(self, places: tf.Tensor) -> tf.Tensor:
-        """Returns item vectors float32 `[n, dim]` of places in tree order `[n]`."""
-        return self.item_tower(
-            tf.gather(self._rows, places),
-            tf.gather(self._content, places),
-            tf.gather(self._paths, places),
-        )
+        """Returns item vectors float32 `[n, width]` of places in tree order `[n]`.
 
-    def users(self, shared, node, split, training=False) -> tf.Tensor:
-        """Returns user vectors float32 `[examples, dim]`.
+        The width is that of the encoder and of the relations together.
+        """
+        rows = tf.gather(self._rows, places)
+        vectors = self.item_tower(
+            rows, tf.gather(self._content, places), tf.gather(self._paths, places)
+        )
+        if self.relations is None:
+            return vectors
+        return tf.concat([vectors, self.relations.targets(rows)], axis=1)
+
+    def users(self, shared, node, split, recent, training=False) -> tf.Tensor:
+        """Returns user vectors float32 `[examples, width]`.
 
         Args:
           shared: float32 `[examples, dim]`.
           node: int32 `[examples]`.
           split: int32 `[examples, places]`, rows, newest first, -1 = padding.
+          recent: int32 `[examples, recent]`, the newest of the whole history.
           training: whether dropout is on.
         """
         known = split >= 0
         items = self.item_tower.item_embedding(tf.maximum(split, 0))
-        return self.user_tower(shared, node, items, known, training=training)
+        vectors = self.user_tower(shared, node, items, known, training=training)
+        if self.relations is None:
+            return vectors
+        related = self.relations(recent, split, training=training)
+        return tf.concat([vectors, related], axis=1)
+
+    def newest(self, rows, last) -> tf.Tensor:
+        """Returns the newest events int32 `[batch, n, recent]`, newest first.
+
+        Args:
+          rows: int32 `[batch, time]`; -1 = none.
+          last: int32 `[batch, n]`, place of the newest event.
+        """
+        index = last[..., None] - tf.range(self.settings.recent)
+        found = tf.gather(rows, tf.maximum(index, 0), batch_dims=1)
+        return tf.where(index >= 0, found, -1)
 
     def compute_loss(self, inputs, training=False):
         """Returns the loss of a batch of windows, see `windows.training_windows`."""
@@ -199,7 +233,9 @@ class Towers(tfrs.Model):
         target = tf.gather(
             self._constants.place_of_row, tf.reshape(inputs["target"], [-1])
         )
-        users = self.users(shared, node, split, training=training)
+        recent = self.newest(inputs["rows"], cuts - 1)
+        recent = tf.reshape(recent, [-1, self.settings.recent])
+        users = self.users(shared, node, split, recent, training=training)
         if self._rows.shape[0] <= self.settings.full_softmax_items:
             return self._loss_against_all(users, node, split, target)
         return self._loss_against_sample(users, node, split, target)
