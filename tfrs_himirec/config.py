@@ -173,11 +173,12 @@ class Towers(Settings):
 class Recommend(Settings):
     """Inference: beams, results per request, and how interests are merged.
 
-    `circles`: `prefixes` generates circles of any level by the probability of their
+    `circles`: `cover` generates the widest circles first, then the most probable of
+    those inside them; `prefixes` circles of any level by the probability of their
     path, `complete` only paths that end (at a leaf, or with the stop token).
     """
 
-    circles: Literal["complete", "prefixes"] = "prefixes"
+    circles: Literal["complete", "prefixes", "cover"] = "prefixes"
     beams: int = pydantic.Field(6, ge=1)
     results: int = pydantic.Field(100, ge=1)
     merge: Literal["joint", "quota"] = "joint"

@@ -69,7 +69,7 @@ def _naive_beams(tree, table, inner_stop, beams) -> list[tuple[int, float]]:
 
 
 def _search(
-    tree, table, inner_stop, beams, batch=2, prefixes=False
+    tree, table, inner_stop, beams, batch=2, circles="complete"
 ) -> beam_search.Interests:
     """Runs the search; the step also checks that numbers and circles agree."""
 
@@ -86,7 +86,7 @@ def _search(
 
     tables = beam_search.tables(tree, inner_stop)
     users = tf.constant(batch)
-    return beam_search.beam_search(step, tables, tree.depth, users, beams, prefixes)
+    return beam_search.beam_search(step, tables, tree.depth, users, beams, circles)
 
 
 def _prefixes(tree, table) -> dict[int, float]:
@@ -215,7 +215,7 @@ def test_prefixes_are_the_most_probable_circles_of_any_level(tree, inner_stop, b
     table = _log_table(tree, inner_stop, seed=beams)
     wanted = _prefixes(tree, table)
     best = sorted(wanted, key=wanted.__getitem__, reverse=True)[:beams]
-    found = _search(tree, table, inner_stop, beams, prefixes=True)
+    found = _search(tree, table, inner_stop, beams, circles="prefixes")
     nodes = found.nodes.numpy()[1]
     assert sorted(nodes[nodes >= 0]) == sorted(best)
     exists = nodes >= 0
@@ -227,11 +227,29 @@ def test_prefixes_are_the_most_probable_circles_of_any_level(tree, inner_stop, b
 
 
 @pytest.mark.parametrize("tree", TREES)
+@pytest.mark.parametrize("beams", [1, 2, 4, 7, 200])
+def test_a_cover_has_the_widest_circles_first(tree, beams):
+    table = _log_table(tree, False, seed=beams)
+    wanted = _prefixes(tree, table)
+    nested = [node for node in wanted if tree.level[node] > 1]
+    order = [
+        *sorted(set(wanted) - set(nested), key=wanted.__getitem__, reverse=True),
+        *sorted(nested, key=wanted.__getitem__, reverse=True),
+    ]
+    found = _search(tree, table, False, beams, circles="cover")
+    nodes = found.nodes.numpy()[0]
+    assert sorted(nodes[nodes >= 0]) == sorted(order[:beams])
+    if beams >= tree.k:
+        total = found.probability.numpy()[0].sum()
+        assert total == pytest.approx(1, abs=1e-5)  # nothing is missed
+
+
+@pytest.mark.parametrize("tree", TREES)
 @pytest.mark.parametrize("beams", [2, 5, 9])
 def test_an_interest_stands_for_what_no_interest_inside_it_takes(tree, beams):
     table = _log_table(tree, False, seed=beams)
     wanted = _prefixes(tree, table)
-    found = _search(tree, table, False, beams, prefixes=True)
+    found = _search(tree, table, False, beams, circles="prefixes")
     nodes, own = found.nodes.numpy()[0], found.probability.numpy()[0]
     chosen = {int(node) for node in nodes if node >= 0}
     for node, share in zip(nodes, own, strict=True):

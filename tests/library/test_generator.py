@@ -131,7 +131,7 @@ def test_circles_start_at_their_size_and_mean_vector(tree_and_rows):
     model.start_from_circle_means(tree, rows)
     history = tf.constant([[3, 1, 4] + [-1] * 8], tf.int32)
     states = model(history)
-    found = model.interests(history, states, beams=tree.nodes, prefixes=True)
+    found = model.interests(history, states, beams=tree.nodes, circles="prefixes")
     vectors = model.encoder.item_embedding.embeddings.numpy()[rows]
     state = states[0, 3].numpy()
     wanted = {0: 0.0}

@@ -11,6 +11,8 @@ from tfrs_himirec.tree import circle_tree
 IMPOSSIBLE = -1e30
 """Log-probability of a beam that holds no circle."""
 
+_FIRST = 1e6  # more than any log-probability can differ by
+
 
 class TreeTables(NamedTuple):
     """What the graph knows of the tree.
@@ -61,14 +63,16 @@ def beam_search(
     depth: int,
     batch: tf.Tensor,
     beams: int,
-    prefixes: bool = False,
+    circles: str = "complete",
 ) -> Interests:
     """Finds the most probable paths.
 
     Complete paths end at a leaf or with the stop token. Prefixes are the paths of
     circles of any level (paper, Eq. 2 with 1 <= p <= m): a circle is at least as
     probable as those inside it, so a user's scattered interests come out as wide
-    circles and the concentrated ones as the circles inside them.
+    circles and the concentrated ones as the circles inside them. A cover takes
+    the circles below the root first: no interest is missed while beams are left, and
+    what remains of them refines the most probable ones.
 
     Args:
       step: maps chosen numbers int32 `[batch, beams, s]` and visited circles int32
@@ -78,7 +82,7 @@ def beam_search(
       depth: levels of the tree; the steps are unrolled.
       batch: int32 scalar.
       beams: paths kept at every step.
-      prefixes: whether every circle on the way is a result, not only the last.
+      circles: "complete", "prefixes" or "cover".
 
     Returns:
       The circles, those with the largest probability of their own first.
@@ -106,11 +110,12 @@ def beam_search(
         done = tf.gather(tree.leaf, node) | (chosen == choices - 1)
         moved = chosen != choices - 1  # otherwise the circle was found before
         found.append((node, tf.where(moved, scores, IMPOSSIBLE)))
-    if not prefixes:
+    if circles == "complete":
         return _interests(visited[..., -1], scores, tf.exp(scores))
     nodes, scores = (tf.concat(column, axis=1) for column in zip(*found, strict=True))
-    scores, index = tf.math.top_k(scores, beams)
-    nodes = tf.gather(nodes, index, batch_dims=1)
+    first = tf.range(tf.shape(scores)[1]) < (beams if circles == "cover" else 0)
+    _, index = tf.math.top_k(tf.where(first, scores + _FIRST, scores), beams)
+    nodes, scores = (tf.gather(c, index, batch_dims=1) for c in (nodes, scores))
     own = _without_nested(nodes, tf.exp(scores), tree)
     order = tf.argsort(own, direction="DESCENDING", stable=True)
     columns = (nodes, scores, own)

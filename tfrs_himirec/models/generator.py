@@ -147,7 +147,7 @@ class Generator(keras.Model):
         )
 
     def interests(
-        self, rows: tf.Tensor, states: tf.Tensor, beams: int, prefixes: bool = False
+        self, rows: tf.Tensor, states: tf.Tensor, beams: int, circles: str = "complete"
     ) -> beam_search.Interests:
         """Generates circles by constrained beam search.
 
@@ -155,7 +155,7 @@ class Generator(keras.Model):
           rows: int32 `[batch, time]`, the encoder's input.
           states: float32 `[batch, time + 1, dim]`, the encoder's output.
           beams: circles to generate.
-          prefixes: whether circles of any level are generated, see `beam_search`.
+          circles: which are generated, see `beam_search`.
 
         Returns:
           `beam_search.Interests`.
@@ -168,7 +168,7 @@ class Generator(keras.Model):
             return logs[:, :, -1]
 
         return beam_search.beam_search(
-            step, self.tables, self.depth, batch, beams, prefixes
+            step, self.tables, self.depth, batch, beams, circles
         )
 
     def batch_loss(self, batch: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
@@ -176,7 +176,9 @@ class Generator(keras.Model):
 
         `batch` is a batch of windows, see `windows.training_windows`.
         """
-        memory = self.encoder(batch["rows"])
+        # The encoder's dropout stays on: it has learned these users by heart, and its
+        # states must be worth as little here as those of users it has never seen.
+        memory = self.encoder(batch["rows"], training=training)
         future = tf.gather(batch["future"], batch["cuts"], batch_dims=1)
         chosen = self._sample(future)
         nodes, choices = self.targets(future, chosen)

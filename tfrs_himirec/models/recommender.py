@@ -101,9 +101,8 @@ class Recommender:
 
         A user without history gets the most popular leaf circles.
         """
-        prefixes = self.run.recommend.circles == "prefixes"
         found = self.generator.interests(
-            context.window, context.states, beams, prefixes
+            context.window, context.states, beams, self.run.recommend.circles
         )
         cold = self.is_cold(context.window)[:, None]
         nodes, scores = (_fit(column, beams) for column in self._cold)

@@ -126,7 +126,7 @@ class Towers(tfrs.Model):
       tree: the circle tree.
       rows: int64 `[items]`, vocabulary row at each place in tree order.
       content: float32 `[items, content_dim]` in tree order.
-      encode: maps windows int32 `[batch, time]` to the frozen encoder's states.
+      encode: the frozen encoder, see `encoder.HistoryEncoder`.
       long_term: places of a window before its first slot.
       item_vectors: float32 `[items, dim]` by row, the encoder's, to start from.
       repeat: the encoder's, to start from; see `encoder.HistoryEncoder.repeat`.
@@ -224,7 +224,8 @@ class Towers(tfrs.Model):
 
     def compute_loss(self, inputs, training=False):
         """Returns the loss of a batch of windows, see `windows.training_windows`."""
-        states = tf.stop_gradient(self._encode(inputs["rows"]))
+        # With dropout, as in `Generator.batch_loss`.
+        states = tf.stop_gradient(self._encode(inputs["rows"], training=training))
         cuts = inputs["cuts"] + self._long_term + 1
         shared = tf.gather(states, cuts, batch_dims=1)
         shared = tf.reshape(shared, [-1, shared.shape[-1]])

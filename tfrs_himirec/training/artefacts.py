@@ -84,7 +84,7 @@ def make_towers(
         prepared.tree,
         prepared.catalog.rows,
         prepared.catalog.embedding,
-        lambda rows: stage1.encoder(rows),
+        lambda rows, training: stage1.encoder(rows, training=training),
         run.encoder.long_term,
         stage1.encoder.item_embedding.embeddings.numpy(),
         float(stage1.encoder.repeat),
