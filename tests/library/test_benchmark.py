@@ -6,7 +6,6 @@ import pytest
 
 from tfrs_himirec import config, errors
 from tfrs_himirec.benchmark import (
-    bootstrap,
     contenders,
     jobs,
     report,
@@ -14,7 +13,7 @@ from tfrs_himirec.benchmark import (
     settings,
     whole_library,
 )
-from tfrs_himirec.evaluation import validation
+from tfrs_himirec.evaluation import bootstrap, validation
 from tfrs_himirec.models import circle_search
 from tfrs_himirec.tree import kmeans
 
@@ -22,11 +21,11 @@ from tfrs_himirec.tree import kmeans
 def test_p_value_of_a_clear_and_of_no_difference():
     rng = np.random.default_rng(0)
     clear = rng.normal(0.3, 1.0, 500)
-    assert bootstrap.p_value(clear, 2000) == pytest.approx(1 / 2000)
-    assert bootstrap.p_value(-clear, 2000) == pytest.approx(1 / 2000)
+    assert bootstrap.paired_p_value(clear, 2000) == pytest.approx(1 / 2000)
+    assert bootstrap.paired_p_value(-clear, 2000) == pytest.approx(1 / 2000)
     none = rng.normal(0.0, 1.0, 500)
-    assert bootstrap.p_value(none - none.mean(), 2000) > 0.9
-    assert bootstrap.p_value(np.zeros(10), 200) == 1
+    assert bootstrap.paired_p_value(none - none.mean(), 2000) > 0.9
+    assert bootstrap.paired_p_value(np.zeros(10), 200) == 1
 
 
 def test_p_value_is_that_of_a_t_test_for_many_users():
@@ -34,7 +33,9 @@ def test_p_value_is_that_of_a_t_test_for_many_users():
     difference = rng.normal(0.0, 1.0, 400)
     difference = (difference - difference.mean()) / difference.std()
     difference += 2.0 / np.sqrt(400)  # two standard errors
-    assert bootstrap.p_value(difference, 20_000) == pytest.approx(0.0455, abs=0.012)
+    assert bootstrap.paired_p_value(difference, 20_000) == pytest.approx(
+        0.0455, abs=0.012
+    )
 
 
 def test_whole_library_index_against_plain_numpy():

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tfrs_himirec import files
-from tfrs_himirec.benchmark import bootstrap, jobs, rows, settings
+from tfrs_himirec.benchmark import jobs, rows, settings
+from tfrs_himirec.evaluation import bootstrap
 
 SCHEMA = 1
 _PACKAGES = (
@@ -116,7 +117,7 @@ def _p_values(pairs: list, seen: str, samples: int) -> dict[str, float]:
         return {}
     names = [n for n in pairs[0][0].per_user[seen] if not n.startswith("ndcg")]
     return {
-        name: bootstrap.p_value(
+        name: bootstrap.paired_p_value(
             np.concatenate(
                 [a.per_user[seen][name] - b.per_user[seen][name] for a, b in pairs]
             ),

@@ -18,6 +18,7 @@ _COMMANDS = (
     "train",
     "evaluate",
     "benchmark",
+    "ab-test",
     "export",
     "serve",
     "recommend",
@@ -33,7 +34,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--version", action="version", version=tfrs_himirec.__version__)
     subparsers = result.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in _COMMANDS:
-        module = importlib.import_module(f"tfrs_himirec.cli.{name}_command")
+        module = importlib.import_module(
+            f"tfrs_himirec.cli.{name.replace('-', '_')}_command"
+        )
         module.register(subparsers)
     return result
 
