@@ -129,6 +129,9 @@ class Generator(Settings):
     """Stage 1, the decoder of circle paths on the states of the encoder.
 
     `cuts` are supervised positions of a window, `paths` sampled targets of each.
+    `distill`: weight of what the encoder's user vector gives to each circle as a
+    target, beside the circles of the next items; libraries of more than
+    `distill_items` do without.
     """
 
     layers: int = pydantic.Field(1, ge=1)
@@ -138,6 +141,8 @@ class Generator(Settings):
     paths: int = pydantic.Field(2, ge=1)
     stop: Literal["leaf", "adaptive"] = "leaf"
     spread: float = pydantic.Field(0.5, gt=0, le=1)
+    distill: float = pydantic.Field(0.5, ge=0, le=1)
+    distill_items: int = pydantic.Field(20_000, ge=0)
     distance_decay: float = pydantic.Field(0.9, gt=0, le=1)
     epochs: int = pydantic.Field(5, ge=1)
     patience: int = pydantic.Field(2, ge=1)

@@ -87,7 +87,7 @@ def test_path_targets_against_plain_python(tree_and_rows, spread):
 def _model(tree, rows, **changes) -> generator.Generator:
     keras.utils.set_random_seed(1)
     sizes = config.Encoder(dim=16, layers=1, short_term=8, long_term=3)
-    settings = {"dropout": 0.0, "cuts": 4, "paths": 2}
+    settings = {"dropout": 0.0, "cuts": 4, "paths": 2, "distill": 0.0}
     return generator.Generator(
         config.Generator(**settings | changes),
         single_vector.make_encoder(sizes, ITEMS),
@@ -123,6 +123,54 @@ def test_training_reduces_the_loss_and_leaves_the_encoder_alone(tree_and_rows, s
     assert float(model.batch_loss(batch, training=False)) < 0.8 * first
     for was, weight in zip(before, model.encoder.weights, strict=True):
         np.testing.assert_array_equal(was, weight)
+
+
+def test_distillation_against_the_single_vector(tree_and_rows):
+    tree, rows = tree_and_rows
+    model = _model(tree, rows, distill=1.0)
+    model.encoder.repeat_weight.assign(-0.2)
+    vectors = model.encoder.item_embedding
+    vectors.embeddings.assign(10 * vectors.embeddings.numpy())
+    batch = _batch()
+    memory = model(batch["rows"])
+    masses = model._masses(batch, memory).numpy()
+    for user, cut in np.ndindex(3, 4):
+        slot = int(batch["cuts"][user, cut])
+        state = memory[user, slot + 4].numpy()
+        scores = vectors.embeddings.numpy() @ state
+        past = batch["rows"][user, : slot + 4].numpy()
+        scores[list(set(past[past >= 0]))] -= 2.0
+        share = (np.exp(scores) / np.exp(scores).sum())[rows]
+        wanted = [share[tree.start[n] : tree.end[n]].sum() for n in range(tree.nodes)]
+        np.testing.assert_allclose(masses[user, cut], wanted, atol=1e-5)
+    nodes = tf.fill([16, 8, tree.depth], 0)
+    shares = model._shares(batch, memory, nodes).numpy()
+    children = tree.children[0][tree.children[0] >= 0]
+    wanted = masses[0, 1, children] / masses[0, 1, children].sum()
+    np.testing.assert_allclose(shares[0, 2, 0, : len(children)], wanted, rtol=1e-4)
+    assert (shares[..., -1] == 0).all()
+
+
+def test_distillation_alone_follows_the_single_vector(tree_and_rows):
+    tree, rows = tree_and_rows
+    model = _model(tree, rows, distill=1.0)
+    vectors = model.encoder.item_embedding
+    vectors.embeddings.assign(10 * vectors.embeddings.numpy())
+    batch = _batch() | {"cuts": tf.fill([16, 4], 7)}  # the last state
+
+    def error() -> float:
+        masses = model._masses(batch, model(batch["rows"])).numpy()[:, 0]
+        found = model.interests(batch["rows"], model(batch["rows"]), 99, "prefixes")
+        exists = found.nodes.numpy() >= 0
+        wanted = np.take_along_axis(masses, np.maximum(found.nodes.numpy(), 0), 1)
+        off = np.abs(np.exp(found.log_probability.numpy()) - wanted)
+        return float(off[exists].mean())
+
+    before = error()
+    model.compile(optimizer=keras.optimizers.Adam(0.02))
+    dataset = tf.data.Dataset.from_tensors(batch).repeat()
+    model.fit(dataset, steps_per_epoch=60, verbose=0)
+    assert error() < 0.5 * before
 
 
 def test_circles_start_at_their_size_and_mean_vector(tree_and_rows):

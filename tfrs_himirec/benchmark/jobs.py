@@ -91,7 +91,10 @@ class Work:
         return self.cell(protocol, seed).folder / "jobs" / f"{job}.json"
 
     def _fingerprint(self, protocol: str, seed: int, job: str) -> str:
-        run = self.cell(protocol, seed).run.model_dump(exclude={"export", "run_dir"})
+        unused = {"export", "run_dir"}
+        if not job.startswith("himirec"):
+            unused |= {"generator", "towers", "recommend"}
+        run = self.cell(protocol, seed).run.model_dump(exclude=unused)
         search = contenders.SEARCH.get(job), self.benchmark.search.get(job)
         return files.fingerprint([job, run, self.benchmark.base.get(job), search])
 

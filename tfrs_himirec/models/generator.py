@@ -5,7 +5,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_himirec import config
-from tfrs_himirec.models import beam_search, decoder, encoder, single_vector
+from tfrs_himirec.models import (
+    beam_search,
+    decoder,
+    encoder,
+    item_losses,
+    single_vector,
+)
 from tfrs_himirec.training import windows
 from tfrs_himirec.tree import circle_tree
 
@@ -88,6 +94,9 @@ class Generator(keras.Model):
         self.settings = settings
         self.depth = tree.depth
         self._long_term = long_term
+        self._rows = tf.constant(rows, tf.int32)
+        small = tree.items <= settings.distill_items
+        self._distill = settings.distill if small else 0.0
         self.constants = windows.TreeConstants(tree, rows)
         self.tables = beam_search.tables(tree, settings.stop == "adaptive")
         self.encoder = history_encoder
@@ -172,7 +181,11 @@ class Generator(keras.Model):
         )
 
     def batch_loss(self, batch: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
-        """Minus the log-likelihood of sampled paths (paper, Eq. 2), per path.
+        """Cross-entropy of the decisions along sampled paths, per path.
+
+        Against the paths themselves it is minus their log-likelihood (paper, Eq. 2);
+        with `distill` the target of a decision is mixed with the shares that the
+        encoder's user vector gives to the children.
 
         `batch` is a batch of windows, see `windows.training_windows`.
         """
@@ -194,10 +207,46 @@ class Generator(keras.Model):
             batch["rows"],
             training,
         )
-        right = tf.gather(logs, tf.maximum(choices, 0), batch_dims=3)
-        return -tf.reduce_mean(
-            tf.reduce_sum(tf.where(choices >= 0, right, 0.0), axis=-1)
+        target = tf.one_hot(choices, logs.shape[-1])
+        if self._distill:
+            shares = self._shares(batch, memory, nodes)
+            goes_on = (choices >= 0) & (choices < logs.shape[-1] - 1)
+            mixed = (1 - self._distill) * target + self._distill * shares
+            target = tf.where(goes_on[..., None], mixed, target)
+        return -tf.reduce_mean(tf.reduce_sum(target * logs, axis=[2, 3]))
+
+    def _shares(self, batch, memory, nodes):
+        """float32 `[batch, paths, steps, k + 1]`: each child's share of its circle.
+
+        The shares are sums of the softmax over the library of the single vector.
+        """
+        mass = tf.repeat(self._masses(batch, memory), self.settings.paths, axis=1)
+        child = tf.gather(self.tables.children, tf.maximum(nodes, 0))[..., :-1]
+        flat = tf.reshape(
+            tf.maximum(child, 0), [tf.shape(nodes)[0], nodes.shape[1], -1]
         )
+        found = tf.gather(mass, flat, batch_dims=2)
+        found = tf.where(child >= 0, tf.reshape(found, tf.shape(child)), 0.0)
+        total = tf.reduce_sum(found, axis=-1, keepdims=True)
+        shares = tf.math.divide_no_nan(found, total)
+        return tf.stop_gradient(tf.pad(shares, [[0, 0], [0, 0], [0, 0], [0, 1]]))
+
+    def _masses(self, batch, memory):
+        """float32 `[batch, cuts, nodes]`: probability of each circle at each cut."""
+        rows, cuts = batch["rows"], batch["cuts"]
+        states = tf.gather(memory, cuts + self._long_term + 1, batch_dims=1)
+        states = tf.reshape(states, [-1, states.shape[-1]])
+        user = tf.repeat(tf.range(tf.shape(cuts)[0]), cuts.shape[1])
+        cut = tf.cast(tf.stack([user, tf.reshape(cuts, [-1])], axis=1), tf.int64)
+        items = tf.convert_to_tensor(self.encoder.item_embedding.embeddings)
+        seen = item_losses.is_seen(rows, self._long_term, cut, None, items.shape[0])
+        logits = tf.matmul(states, items, transpose_b=True)
+        logits = logits + self.encoder.repeat * tf.cast(seen, tf.float32)
+        share = tf.gather(tf.nn.softmax(logits), self._rows, axis=1)
+        until = tf.pad(tf.cumsum(share, axis=1), [[0, 0], [1, 0]])
+        first, last = self.constants.start, self.constants.end
+        mass = tf.gather(until, last, axis=1) - tf.gather(until, first, axis=1)
+        return tf.reshape(tf.maximum(mass, 0.0), [-1, cuts.shape[1], mass.shape[1]])
 
     def _sample(self, future):
         """int32 `[batch, cuts, paths]`: places of the next items, nearer ones more."""

@@ -75,8 +75,8 @@ class UserTower(tf.keras.layers.Layer):
 class ItemTower(tf.keras.layers.Layer):
     """Item vectors from id, content and circle path.
 
-    The id part starts as the encoder's item embedding; the content and path parts
-    start at zero.
+    The id part is the encoder's item embedding; the content and path parts start at
+    zero.
 
     Args:
       items: size of the vocabulary.
@@ -128,7 +128,7 @@ class Towers(tfrs.Model):
       content: float32 `[items, content_dim]` in tree order.
       encode: the frozen encoder, see `encoder.HistoryEncoder`.
       long_term: places of a window before its first slot.
-      item_vectors: float32 `[items, dim]` by row, the encoder's, to start from.
+      item_vectors: float32 `[items, dim]` by row, the encoder's; not trained.
       repeat: the encoder's, to start from; see `encoder.HistoryEncoder.repeat`.
     """
 
@@ -173,6 +173,8 @@ class Towers(tfrs.Model):
         self._build(dim)
         self.built = True
         self.item_tower.item_embedding.set_weights([item_vectors])
+        # What the encoder has learned stays; both towers add to it.
+        self.item_tower.item_embedding.trainable = False
 
     def _build(self, dim: int) -> None:
         self.items_at(tf.constant([0]))
