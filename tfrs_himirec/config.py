@@ -157,10 +157,13 @@ class Towers(Settings):
     `history`: `split`, a circle's user vector reads the events in that circle;
     `unified`, it reads the newest events of all (the ablation). `relations`: width of
     the item-to-item part, 0 for none; it also reads the `recent` newest events.
+    `circles`: which are trained most, `leaf` or, for `recommend.circles: cover`,
+    `widest`.
     """
 
     loss: Literal["softmax", "bce"] = "softmax"
     history: Literal["split", "unified"] = "split"
+    circles: Literal["leaf", "widest"] = "leaf"
     split_history: int = pydantic.Field(50, ge=1)
     relations: int = pydantic.Field(64, ge=0)
     recent: int = pydantic.Field(10, ge=1)

@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
@@ -264,3 +265,21 @@ def test_tree_constants_follow_the_order(tree):
     for place, row in enumerate(order):
         assert constants.place_of_row[row] == place
         assert constants.leaf_of_row[row] == tree.leaf_of_place[place]
+
+
+@pytest.mark.parametrize("unified", [False, True])
+def test_widest_circles_and_unified_histories(run_dir, tree, unified):
+    tree, order = tree
+    constants = windows.TreeConstants(tree, order)
+    lengths = dataclasses.replace(LENGTHS, widest=True, unified=unified)
+    dataset = windows.training_windows(run_dir, lengths, 4, 0, constants)
+    levels, unrelated = collections.Counter(), 0
+    for batch in dataset.as_numpy_iterator():
+        levels.update(tree.level[batch["node"].ravel()].tolist())
+        place = constants.place_of_row.numpy()[np.maximum(batch["split"], 0)]
+        start = tree.start[batch["node"]][..., None]
+        end = tree.end[batch["node"]][..., None]
+        unrelated += ((batch["split"] >= 0) & ((place < start) | (place >= end))).sum()
+    assert levels[1] > sum(levels.values()) / 2
+    assert len(levels) > 2
+    assert (unrelated > 0) == unified

@@ -23,7 +23,8 @@ MAX_EVENTS = 4000
 class Lengths:
     """Sizes of a window, in events; `cuts` and `split` in counts.
 
-    `unified`: split histories are the newest events of all circles.
+    `unified`: split histories are the newest events of all circles. `widest`: circles
+    of the towers are the widest ones half of the time, instead of the leaves.
     """
 
     long_term: int
@@ -32,6 +33,7 @@ class Lengths:
     cuts: int
     split: int = 0
     unified: bool = False
+    widest: bool = False
 
     @classmethod
     def of(cls, run: config.Run, cuts: int) -> "Lengths":
@@ -46,6 +48,7 @@ class Lengths:
             cls.of(run, run.towers.cuts),
             split=run.towers.split_history,
             unified=run.towers.history == "unified",
+            widest=run.towers.circles == "widest",
         )
 
     @property
@@ -157,7 +160,7 @@ def _split_histories(window, history, lengths, tree: "TreeConstants", seed):
     choice = tf.random.stateless_categorical(logits, 1, seeds[0])
     target = tf.gather(future, tf.reshape(choice, tf.shape(seen)), batch_dims=2)
     leaf = tf.gather(tree.leaf_of_row, target)
-    node = _random_ancestor(leaf, tree, seeds[1])
+    node = _random_ancestor(leaf, tree, lengths.widest, seeds[1])
     place = tf.gather(tree.place_of_row, history)
     start, end = tf.gather(tree.start, node), tf.gather(tree.end, node)
     inside = (place >= start[..., None]) & (place < end[..., None])
@@ -174,15 +177,18 @@ def _split_histories(window, history, lengths, tree: "TreeConstants", seed):
     }
 
 
-def _random_ancestor(leaf: tf.Tensor, tree: "TreeConstants", seed) -> tf.Tensor:
-    """The leaf itself half of the time, otherwise an ancestor of a random level."""
+def _random_ancestor(
+    leaf: tf.Tensor, tree: "TreeConstants", widest: bool, seed
+) -> tf.Tensor:
+    """The leaf or widest circle half of the time, otherwise one of a random level."""
     shape = tf.shape(leaf)
     level = tf.gather(tree.level, leaf)
     share, coin = tf.unstack(
         tf.random.stateless_uniform(tf.concat([[2], shape], axis=0), seed)
     )
     upper = tf.cast(share * tf.cast(level + 1, tf.float32), tf.int32)
-    level = tf.where(coin < 0.5, level, upper)
+    usual = tf.minimum(level, 1) if widest else level
+    level = tf.where(coin < 0.5, usual, upper)
     return tf.gather(tf.gather(tree.ancestors, leaf), level, batch_dims=2)
 
 
