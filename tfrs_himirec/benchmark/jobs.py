@@ -61,18 +61,25 @@ class Work:
         files.write_json(self._stamp(protocol, seed, job), value)
 
     def rows(self, protocol: str, seed: int) -> list[rows.Row]:
-        """Returns the finished rows of a split."""
+        """Returns the rows of a split that were finished with these settings."""
         folder = self.cell(protocol, seed).folder / "rows"
-        return [rows.load(path) for path in sorted(folder.glob("*/*.json"))]
+        return [
+            rows.load(path)
+            for job in self._done(protocol, seed)
+            for path in sorted((folder / job).glob("*.json"))
+        ]
 
     def spent(self, protocol: str, seed: int) -> dict[str, dict]:
         """Returns seconds and peak memory of every finished job of a split."""
-        folder = self.cell(protocol, seed).folder / "jobs"
-        stamps = {
-            p.stem: files.read_json(p, "remove it") for p in folder.glob("*.json")
-        }
         keys = ("seconds", "peak_memory_mib")
-        return {name: {k: stamp[k] for k in keys} for name, stamp in stamps.items()}
+        found = {}
+        for job in self._done(protocol, seed):
+            stamp = files.read_json(self._stamp(protocol, seed, job), "remove it")
+            found[job] = {key: stamp[key] for key in keys}
+        return found
+
+    def _done(self, protocol: str, seed: int) -> list[str]:
+        return [job for job in self.jobs() if self.is_done(protocol, seed, job)]
 
     def setting(self, model: str) -> dict:
         """Returns the tuned setting of a baseline, tuned on the first split.
@@ -86,8 +93,14 @@ class Work:
         if not search:
             return base
         first.prepare()
-        record = self.folder / "tuning" / f"{model}.json"
+        record = self.tuning / f"{model}.json"
         return contenders.tune(model, first, base, search, record)
+
+    @property
+    def tuning(self) -> pathlib.Path:
+        """Directory of the attempts that were made on this data."""
+        inputs = self.run.model_dump(include={"data", "prepare", "encoder", "evaluate"})
+        return self.folder / "tuning" / files.fingerprint(inputs)
 
     def _stamp(self, protocol: str, seed: int, job: str) -> pathlib.Path:
         return self.cell(protocol, seed).folder / "jobs" / f"{job}.json"

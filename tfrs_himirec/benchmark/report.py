@@ -44,7 +44,7 @@ def collect(work: jobs.Work) -> dict[str, Any]:
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "settings": work.run.model_dump(exclude={"run_dir", "data", "export"}),
-        "tuning": _tuning(work.folder),
+        "tuning": _tuning(work.tuning),
         "data": _data(work),
         "jobs": _spent(work),
         "rows": found + skipped,
@@ -128,7 +128,7 @@ def _p_values(pairs: list, seen: str, samples: int) -> dict[str, float]:
 
 
 def _tuning(folder: pathlib.Path) -> dict[str, list]:
-    paths = sorted((folder / "tuning").glob("*.json"))
+    paths = sorted(folder.glob("*.json"))
     return {path.stem: files.read_json(path, "remove it") for path in paths}
 
 
