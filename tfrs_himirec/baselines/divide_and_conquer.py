@@ -2,14 +2,13 @@
 
 from typing import Literal
 
-import keras
 import numpy as np
 import pydantic
 import tensorflow as tf
 
 from tfrs_himirec import config
 from tfrs_himirec.evaluation import users
-from tfrs_himirec.models import item_losses, single_vector
+from tfrs_himirec.models import item_losses, single_vector, window_model
 from tfrs_himirec.training import windows
 from tfrs_himirec.tree import circle_tree
 
@@ -22,7 +21,7 @@ class Settings(config.Encoder):
     level: int = pydantic.Field(1, ge=1)
 
 
-class DivideAndConquer(keras.Model):
+class DivideAndConquer(window_model.WindowModel):
     """Prompted single-vector retrieval in every cluster (Zhang et al., 2023).
 
     One causal Transformer serves all clusters; each has a prompt vector that the item
@@ -44,7 +43,7 @@ class DivideAndConquer(keras.Model):
         rows: np.ndarray,
         merge: Literal["quota", "joint"],
     ):
-        super().__init__(name="divide_and_conquer")
+        super().__init__("divide_and_conquer")
         self.settings = settings
         self.merge = merge
         self.encoder = single_vector.make_encoder(settings, tree.items)
@@ -56,7 +55,6 @@ class DivideAndConquer(keras.Model):
             shape=(clusters, settings.dim), initializer="ones", name="prompt"
         )
         self.built = True
-        self.mean = keras.metrics.Mean("loss")
         lengths = windows.Lengths(
             settings.long_term, settings.short_term, settings.next_items, 1
         )
@@ -65,10 +63,6 @@ class DivideAndConquer(keras.Model):
             lambda rows: self._log_shares(windows.inference_window(rows, lengths)),
             input_signature=[spec],
         )
-
-    @property
-    def metrics(self):
-        return [self.mean]
 
     def batch_loss(self, batch: dict[str, tf.Tensor], training: bool) -> tf.Tensor:
         """Returns the mean loss of a batch, see `windows.training_windows`.
@@ -96,15 +90,6 @@ class DivideAndConquer(keras.Model):
     def _states(self, rows, cluster, training):
         prompt = tf.gather(tf.convert_to_tensor(self.prompt), cluster)
         return self.encoder(rows, prompt=prompt, training=training)
-
-    def train_step(self, batch):
-        with tf.GradientTape() as tape:
-            loss = self.batch_loss(batch, training=True)
-        variables = self.trainable_variables
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        self.optimizer.apply(gradients, variables)
-        self.mean.update_state(loss)
-        return {"loss": self.mean.result()}
 
     def _log_shares(self, window):
         """float32 `[users, items]`: log-softmax of each item in its own cluster."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfrs_himirec import config
 from tfrs_himirec.baselines import interests
+from tfrs_himirec.models import window_model
 
 
 class Settings(config.Settings):
@@ -32,7 +33,7 @@ class Settings(config.Settings):
     seed: int = 7
 
 
-class MultiInterest(keras.Model):
+class MultiInterest(window_model.WindowModel):
     """Interest vectors trained by the hard choice of the interest next to the target.
 
     `L = sum_j w_j [log Z_k(j) - v_k(j) . e_j]` with `k(j) = argmax_k v_k . e_j` over
@@ -47,7 +48,7 @@ class MultiInterest(keras.Model):
     """
 
     def __init__(self, settings: Settings, items: int, long_term: int):
-        super().__init__(name=settings.kind)
+        super().__init__(settings.kind)
         self.settings = settings
         self._long_term = long_term
         init = keras.initializers.RandomNormal(stddev=settings.dim**-0.5)
@@ -58,14 +59,9 @@ class MultiInterest(keras.Model):
         self.extractor.build((None, settings.places, settings.dim))
         self.temperature = self.add_weight(shape=(), initializer="ones", name="scale")
         self.built = True
-        self.mean = keras.metrics.Mean("loss")
         self._infer = tf.function(
             self.call, input_signature=[tf.TensorSpec([None, None], tf.int32)]
         )
-
-    @property
-    def metrics(self):
-        return [self.mean]
 
     def call(self, rows, training=False):
         """Returns interests float32 `[examples, interests, dim]`.
@@ -114,15 +110,6 @@ class MultiInterest(keras.Model):
         logits = tf.einsum("ekd,id->eki", vectors, tf.gather(items, sample))
         share = tf.cast(library, tf.float32) / self.settings.negatives
         return tf.reduce_logsumexp(logits, -1) + tf.math.log(share)
-
-    def train_step(self, batch):
-        with tf.GradientTape() as tape:
-            loss = self.batch_loss(batch, training=True)
-        variables = self.trainable_variables
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        self.optimizer.apply(gradients, variables)
-        self.mean.update_state(loss)
-        return {"loss": self.mean.result()}
 
     def score(self, histories: list[np.ndarray]) -> np.ndarray:
         """Returns float32 `[users, items]`, the largest score over the interests."""

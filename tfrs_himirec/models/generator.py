@@ -1,6 +1,5 @@
 """Stage 1: the generator of circle paths (paper, section 2.2)."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -11,6 +10,7 @@ from tfrs_himirec.models import (
     encoder,
     item_losses,
     single_vector,
+    window_model,
 )
 from tfrs_himirec.training import windows
 from tfrs_himirec.tree import circle_tree
@@ -71,7 +71,7 @@ class PathTargets:
         return inner & (total >= 2) & (largest <= self._spread * total)
 
 
-class Generator(keras.Model):
+class Generator(window_model.WindowModel):
     """Path decoder on the states of a trained encoder.
 
     Args:
@@ -90,7 +90,7 @@ class Generator(keras.Model):
         tree: circle_tree.CircleTree,
         rows: np.ndarray,
     ):
-        super().__init__(name="generator")
+        super().__init__("generator")
         self.settings = settings
         self.depth = tree.depth
         self._long_term = long_term
@@ -115,11 +115,6 @@ class Generator(keras.Model):
         self.targets = PathTargets(
             self.constants, tree.k, settings.stop, settings.spread
         )
-        self.mean = keras.metrics.Mean("loss")
-
-    @property
-    def metrics(self):
-        return [self.mean]
 
     def start_from_circle_means(self, tree: circle_tree.CircleTree, rows: np.ndarray):
         """Makes the untrained decoder follow the encoder's item vectors.
@@ -257,12 +252,3 @@ class Generator(keras.Model):
         flat = tf.reshape(logits, [-1, next_items])
         drawn = tf.random.categorical(flat, self.settings.paths, dtype=tf.int32)
         return tf.reshape(drawn, [-1, self.settings.cuts, self.settings.paths])
-
-    def train_step(self, batch):
-        with tf.GradientTape() as tape:
-            loss = self.batch_loss(batch, training=True)
-        variables = self.trainable_variables
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        self.optimizer.apply(gradients, variables)
-        self.mean.update_state(loss)
-        return {"loss": self.mean.result()}

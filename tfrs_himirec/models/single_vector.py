@@ -1,13 +1,12 @@
 """The history encoder as a model of its own: one user vector, the whole library."""
 
-import keras
 import tensorflow as tf
 
 from tfrs_himirec import config
-from tfrs_himirec.models import encoder, item_losses
+from tfrs_himirec.models import encoder, item_losses, window_model
 
 
-class SingleVector(keras.Model):
+class SingleVector(window_model.WindowModel):
     """Causal Transformer trained to predict the next items at every event.
 
     A SASRec-class model (Kang and McAuley, 2018) with a softmax over the library and
@@ -20,15 +19,10 @@ class SingleVector(keras.Model):
     """
 
     def __init__(self, settings: config.Encoder, items: int):
-        super().__init__(name="single_vector")
+        super().__init__("single_vector")
         self.settings = settings
         self.encoder = make_encoder(settings, items)
         self.built = True
-        self.mean = keras.metrics.Mean("loss")
-
-    @property
-    def metrics(self):
-        return [self.mean]
 
     @property
     def item_vectors(self) -> tf.Tensor:
@@ -52,15 +46,6 @@ class SingleVector(keras.Model):
             shift,
             self.settings.item_negatives,
         )
-
-    def train_step(self, batch):
-        with tf.GradientTape() as tape:
-            loss = self.batch_loss(batch, training=True)
-        variables = self.trainable_variables
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        self.optimizer.apply(gradients, variables)
-        self.mean.update_state(loss)
-        return {"loss": self.mean.result()}
 
 
 def make_encoder(settings: config.Encoder, items: int) -> encoder.HistoryEncoder:
