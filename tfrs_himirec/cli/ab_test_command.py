@@ -2,10 +2,15 @@
 
 import argparse
 import dataclasses
-import json
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tfrs_himirec import errors
+from tfrs_himirec.cli import options
+
+if TYPE_CHECKING:
+    from tfrs_himirec.evaluation import ab_test
 
 
 def register(subparsers) -> None:
@@ -21,35 +26,58 @@ def register(subparsers) -> None:
     parser.add_argument(
         "--outcomes",
         metavar="NAME,...",
-        help="outcome columns, the first says what was consumed (default: all others)",
+        help="outcome columns, the first says what was consumed (default: all others "
+        "that hold numbers or booleans)",
+    )
+    parser.add_argument(
+        "--allow-overlap",
+        action="store_true",
+        help="a user of both logs counts as one in each, instead of being an error",
     )
     parser.add_argument("--confidence", type=float, default=0.95)
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from tfrs_himirec.evaluation import ab_test
+    from tfrs_himirec.evaluation import ab_test, served_logs
 
+    _check(args)
+    names = (args.outcomes or "").split(",")
+    outcomes = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+    control = served_logs.read(args.control, outcomes)
+    treatment = served_logs.read(args.treatment, outcomes)
+    found = ab_test.compare(
+        control,
+        treatment,
+        args.confidence,
+        args.samples,
+        args.seed,
+        args.allow_overlap,
+    )
+    summary = {
+        "control_users": control["user_id"].nunique(),
+        "treatment_users": treatment["user_id"].nunique(),
+        "confidence": args.confidence,
+        "samples": args.samples,
+        "seed": args.seed,
+        "metrics": [_finite(dataclasses.asdict(one)) for one in found],
+    }
+    options.print_summary(args, summary, _table(found, args.confidence))
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
     if not 0 < args.confidence < 1:
         raise errors.HimirecError(
             f"--confidence: expected a number between 0 and 1, got {args.confidence}"
         )
     if args.samples < 100:
         raise errors.HimirecError(f"--samples: at least 100, got {args.samples}")
-    outcomes = args.outcomes.split(",") if args.outcomes else None
-    control = ab_test.read(args.control, outcomes)
-    treatment = ab_test.read(args.treatment, outcomes)
-    found = ab_test.compare(
-        control, treatment, args.confidence, args.samples, args.seed
-    )
-    if args.json:
-        print(json.dumps([_finite(dataclasses.asdict(one)) for one in found]))
-    else:
-        print(_table(found, args.confidence))
-    return 0
+    if args.seed < 0:
+        raise errors.HimirecError(f"--seed: expected at least 0, got {args.seed}")
 
 
 def _finite(values: dict) -> dict:
@@ -60,13 +88,22 @@ def _finite(values: dict) -> dict:
     }
 
 
-def _table(found, confidence: float) -> str:
-    head = f"{100 * confidence:g} % interval"
-    lines = [f"{'metric':24}{'control':>12}{'treatment':>12}{'lift':>9}  {head:20}p"]
-    for one in found:
-        interval = f"[{100 * one.low:+.2f} %, {100 * one.high:+.2f} %]"
-        lines.append(
-            f"{one.metric:24}{one.control:12.4f}{one.treatment:12.4f}"
-            f"{100 * one.lift:+8.2f}%  {interval:20}{one.p_value:.4f}"
-        )
-    return "\n".join(lines)
+def _table(found: Sequence["ab_test.Comparison"], confidence: float) -> str:
+    """Aligned columns; the first is text."""
+    interval = f"{100 * confidence:g} % interval of the lift"
+    rows = [["metric", "control", "treatment", "lift", interval, "p"]]
+    rows += [[one.metric, *_cells(one)] for one in found]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        row[0].ljust(widths[0])
+        + "".join(f"  {c:>{w}}" for c, w in zip(row[1:], widths[1:], strict=True))
+        for row in rows
+    )
+
+
+def _cells(one: "ab_test.Comparison") -> list[str]:
+    cells = [f"{one.control:.4f}", f"{one.treatment:.4f}"]
+    cells.append(f"{one.lift_percent:+.2f} %")
+    cells.append(f"[{one.low_percent:+.2f} %, {one.high_percent:+.2f} %]")
+    cells.append(f"{one.p_value:.4f}")
+    return ["-" if "nan" in cell or "inf" in cell else cell for cell in cells]
