@@ -7,19 +7,6 @@ from tfrs_himirec import errors, files
 from tfrs_himirec.tree import circle_tree
 
 
-@pytest.fixture
-def tree() -> circle_tree.CircleTree:
-    """Root with leaf 0, inner 1 with leaves 1/0 and 1/1, and leaf 2; k = 3."""
-    return circle_tree.CircleTree(
-        k=3,
-        parent=np.array([-1, 0, 0, 2, 2, 0], np.int32),
-        number=np.array([-1, 0, 1, 0, 1, 2], np.int32),
-        start=np.array([0, 0, 4, 4, 6, 7]),
-        end=np.array([8, 4, 7, 6, 7, 8]),
-        centroid=np.arange(12, dtype=np.float32).reshape(6, 2),
-    )
-
-
 def test_shape_of_the_tree(tree):
     assert (tree.nodes, tree.items, tree.depth) == (6, 8, 2)
     assert tree.children[0].tolist() == [1, 2, 5]

@@ -3,23 +3,9 @@ import pytest
 
 from tfrs_himirec.evaluation import diagnostics, metrics
 from tfrs_himirec.models import recommender
-from tfrs_himirec.tree import circle_tree
 
 TARGETS = [np.array([4, 5, 6, 7]), np.array([0, 7])]
 HISTORIES = [np.array([1, 2, 7]), np.array([3])]
-
-
-@pytest.fixture
-def tree() -> circle_tree.CircleTree:
-    """Leaf 1 [0, 4); inner 2 with leaves 3 [4, 6) and 4 [6, 7); leaf 5 [7, 8)."""
-    return circle_tree.CircleTree(
-        k=3,
-        parent=np.array([-1, 0, 0, 2, 2, 0], np.int32),
-        number=np.array([-1, 0, 1, 0, 1, 2], np.int32),
-        start=np.array([0, 0, 4, 4, 6, 7]),
-        end=np.array([8, 4, 7, 6, 7, 8]),
-        centroid=np.zeros((6, 2), np.float32),
-    )
 
 
 def _answer(places, nodes, probability, candidates) -> recommender.Recommendation:

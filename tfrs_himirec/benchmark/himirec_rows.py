@@ -28,7 +28,8 @@ CHANGES: dict[str, dict[str, dict]] = {
 def main_rows(cell: cells.Cell) -> Iterator[rows.Row]:
     """Trains HimiRec; yields a row for every number of beams and merge."""
     cell.train(*_MODELS)
-    model, fitted = _load(cell), _fitted(cell)
+    model = _load(cell)
+    fitted = _fitted(cell, model)
     for beams in cell.run.evaluate.beams:
         for merge in ("quota", "joint"):
             yield _measure(cell, model, fitted, beams=beams, merge=merge)
@@ -43,7 +44,7 @@ def variant_row(name: str, cell: cells.Cell) -> rows.Row:
         model.index = whole_library.WholeLibraryIndex(
             model.index.vectors, model.tree.start, model.tree.end
         )
-    return _measure(changed, model, _fitted(changed), variant=name)
+    return _measure(changed, model, _fitted(changed, model), variant=name)
 
 
 def is_default(name: str, run: config.Run) -> bool:
@@ -58,10 +59,9 @@ def _load(cell: cells.Cell) -> recommender.Recommender:
     return recommender.Recommender(cell.run, prepared.tree, prepared.catalog, *models)
 
 
-def _fitted(cell: cells.Cell) -> contenders.Fitted:
+def _fitted(cell: cells.Cell, model: recommender.Recommender) -> contenders.Fitted:
     seconds, epochs = cell.training_record(*_MODELS)
-    generator, towers = artefacts.load_models(cell.run, cell.prepared)
-    parameters = generator.count_params() + towers.count_params()
+    parameters = model.generator.count_params() + model.towers.count_params()
     return contenders.Fitted(None, parameters, seconds, epochs * cell.training_events)
 
 

@@ -14,6 +14,7 @@ from tfrs_himirec.benchmark import jobs, rows, settings
 from tfrs_himirec.evaluation import bootstrap
 
 SCHEMA = 1
+Splits = dict[tuple[str, int], list[rows.Row]]
 _PACKAGES = (
     "tensorflow",
     "keras",
@@ -32,10 +33,16 @@ def collect(work: jobs.Work) -> dict[str, Any]:
     the seeds that are finished: mean and standard deviation of each metric, and the
     p-value of its first metric's difference to HimiRec with 6 beams.
     """
-    found = [
+    splits: Splits = {
+        (protocol, seed): work.rows(protocol, seed)
+        for protocol in work.benchmark.protocols
+        for seed in work.benchmark.seeds
+    }
+    splits = {split: found for split, found in splits.items() if found}
+    measured = [
         row
         for protocol in work.benchmark.protocols
-        for row in _rows_of_protocol(work, protocol)
+        for row in _rows_of_protocol(work, protocol, splits)
     ]
     skipped = [{"model": m, "skipped": why} for m, why in work.benchmark.skip.items()]
     return {
@@ -45,16 +52,19 @@ def collect(work: jobs.Work) -> dict[str, Any]:
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "settings": work.run.model_dump(exclude={"run_dir", "data", "export"}),
         "tuning": _tuning(work.tuning),
-        "data": _data(work),
-        "jobs": _spent(work),
-        "rows": found + skipped,
+        "data": _data(work, splits),
+        "jobs": {f"{p}-{s}": work.spent(p, s) for p, s in splits},
+        "rows": measured + skipped,
     }
 
 
-def _rows_of_protocol(work: jobs.Work, protocol: str) -> Iterator[dict[str, Any]]:
+def _rows_of_protocol(
+    work: jobs.Work, protocol: str, splits: Splits
+) -> Iterator[dict[str, Any]]:
     by_seed = {
-        seed: {row.key: row for row in work.rows(protocol, seed)}
-        for seed in work.benchmark.seeds
+        seed: {row.key: row for row in found}
+        for (name, seed), found in splits.items()
+        if name == protocol
     }
     reference = f"himirec-{work.run.recommend.merge}-{_REFERENCE_BEAMS}beams"
     for key in _ordered({k: r for found in by_seed.values() for k, r in found.items()}):
@@ -132,28 +142,16 @@ def _tuning(folder: pathlib.Path) -> dict[str, list]:
     return {path.stem: files.read_json(path, "remove it") for path in paths}
 
 
-def _splits(work: jobs.Work) -> Iterator[tuple[str, int]]:
-    for protocol in work.benchmark.protocols:
-        for seed in work.benchmark.seeds:
-            if work.rows(protocol, seed):
-                yield protocol, seed
-
-
-def _data(work: jobs.Work) -> dict[str, dict]:
+def _data(work: jobs.Work, splits: Splits) -> dict[str, dict]:
     """Counts of every split that has rows."""
     names = ("users", "items", "interactions", "leaf_circles")
     found = {}
-    for protocol, seed in _splits(work):
+    for (protocol, seed), own in splits.items():
         counts = work.cell(protocol, seed).prepared.manifest.counts
-        row = work.rows(protocol, seed)[0]
-        users = len(next(iter(row.per_user["excluded"].values())))
+        users = len(next(iter(own[0].per_user["excluded"].values())))
         values = {name: getattr(counts, name) for name in names}
         found[f"{protocol}-{seed}"] = values | {"evaluated_users": users}
     return found
-
-
-def _spent(work: jobs.Work) -> dict[str, dict]:
-    return {f"{p}-{s}": work.spent(p, s) for p, s in _splits(work)}
 
 
 def markdown(result: dict[str, Any]) -> str:

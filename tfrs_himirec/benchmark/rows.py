@@ -8,7 +8,7 @@ import numpy as np
 
 from tfrs_himirec import config, files
 from tfrs_himirec.benchmark import cells, contenders
-from tfrs_himirec.evaluation import metrics, users
+from tfrs_himirec.evaluation import evaluate, users
 
 SEEN = {"excluded": True, "kept": False}
 
@@ -88,14 +88,11 @@ def measure(lists, cell: cells.Cell, fitted: contenders.Fitted, **identity) -> R
       identity: `model`, `setting`, and for HimiRec `beams`, `merge` and `variant`.
     """
     test = users.load(cell.run_dir, "test")
-    catalog, tree, at = cell.prepared.catalog, cell.prepared.tree, cell.run.evaluate.at
-    places = np.append(catalog.places, -1)
+    at = cell.run.evaluate.at
     per_user, of_lists = {}, {}
     for seen, exclude in SEEN.items():
-        found = lists(test, exclude)
-        per_user[seen] = metrics.per_user(found, test.targets, at)
-        of_lists[seen] = metrics.of_lists(
-            places[found], catalog.size, tree.leaf_of_place, at
+        per_user[seen], of_lists[seen] = evaluate.measure(
+            lists(test, exclude), test, cell.prepared, at
         )
     return Row(
         parameters=int(fitted.parameters),

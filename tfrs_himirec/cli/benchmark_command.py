@@ -7,6 +7,7 @@ import pathlib
 
 from tfrs_himirec import errors, files
 
+_OPTIONS = {"job": "only", "split": "splits"}
 _LOG = logging.getLogger(__name__)
 _DESCRIPTION = """\
 Fits and measures every model on every protocol and seed, and writes NAME.json, NAME.md
@@ -52,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
         settings_of_run = settings_of_run.model_copy(update={"data": data})
     folder = pathlib.Path(args.work_dir or f"runs/benchmarks/{benchmark.name}")
     work = jobs.Work(benchmark, settings_of_run, folder)
-    _run_jobs(work, _chosen(args.only, work.jobs()), _splits(args.splits, benchmark))
+    _run_jobs(
+        work, _chosen("job", args.only, work.jobs()), _splits(args.splits, benchmark)
+    )
     result = report.collect(work)
     out = pathlib.Path(args.out)
     files.write_json(out / f"{benchmark.name}.json", result)
@@ -73,14 +76,14 @@ def _run_jobs(work, names: list[str], splits: list[tuple[str, int]]) -> None:
         work.run_job(protocol, seed, job)
 
 
-def _chosen(given: str | None, known: list[str]) -> list[str]:
-    if not given:
-        return known
-    names = given.split(",")
+def _chosen(kind: str, given: str | None, known: list[str]) -> list[str]:
+    """Returns the names that an option lists, or all that are known."""
+    names = given.split(",") if given else known
     for name in names:
         if name not in known:
             raise errors.HimirecError(
-                f"--only: {name!r} is not a job of this benchmark: {', '.join(known)}"
+                f"--{_OPTIONS[kind]}: {name!r} is not a {kind} of this benchmark: "
+                f"{', '.join(known)}"
             )
     return names
 
@@ -88,10 +91,4 @@ def _chosen(given: str | None, known: list[str]) -> list[str]:
 def _splits(given: str | None, benchmark) -> list[tuple[str, int]]:
     # All protocols of a seed before the next seed.
     known = {f"{p}-{s}": (p, s) for s in benchmark.seeds for p in benchmark.protocols}
-    for name in (given or "").split(",") if given else []:
-        if name not in known:
-            raise errors.HimirecError(
-                f"--splits: {name!r} is not a split of this benchmark: "
-                f"{', '.join(known)}"
-            )
-    return [known[name] for name in (given.split(",") if given else known)]
+    return [known[name] for name in _chosen("split", given, [*known])]

@@ -106,11 +106,30 @@ def _measure(
     prepared: artefacts.Prepared,
     at: tuple[int, ...],
 ) -> dict[str, float]:
-    values = metrics.per_user(lists, test.targets, at)
-    means = {name: float(value.mean()) for name, value in values.items()}
+    per_user, of_lists = measure(lists, test, prepared, at)
+    return {name: float(value.mean()) for name, value in per_user.items()} | of_lists
+
+
+def measure(
+    lists: np.ndarray,
+    test: users.Users,
+    prepared: artefacts.Prepared,
+    at: tuple[int, ...],
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Returns `metrics.per_user` and `metrics.of_lists` of one model.
+
+    Args:
+      lists: int `[users, results]`, vocabulary rows, -1 = none.
+      test: the users.
+      prepared: the run directory.
+      at: list lengths M.
+    """
     places = np.append(prepared.catalog.places, -1)[lists]
     leaf_of_place = prepared.tree.leaf_of_place
-    return means | metrics.of_lists(places, prepared.catalog.size, leaf_of_place, at)
+    return (
+        metrics.per_user(lists, test.targets, at),
+        metrics.of_lists(places, prepared.catalog.size, leaf_of_place, at),
+    )
 
 
 def _diagnose(

@@ -1,7 +1,6 @@
 """Logs of served results and their outcomes, one row per shown item."""
 
 import itertools
-import json
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -12,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tfrs_himirec import errors, files
+from tfrs_himirec.raw import readers
 from tfrs_himirec.schema import raw
 
 COLUMNS = ("user_id", "item_id", "timestamp")
@@ -171,24 +171,13 @@ def _jsonl(path: pathlib.Path) -> pd.DataFrame:
 
 def _record(path: pathlib.Path, row: int, line: bytes) -> dict:
     try:
-        record = json.loads(line)
-        if not isinstance(record, dict):
-            raise ValueError(f"expected a JSON object, received {record!r}")
-        for name in set(_IDS) & set(record):
-            record[name] = _id(name, record[name])
+        record = readers.json_record(line, _IDS)
     except ValueError as error:
         raise errors.HimirecError(
             f"{path}: line {row}: {error}; correct or remove the line"
         ) from None
-    return record
-
-
-def _id(name: str, value) -> str | None:
-    if type(value) not in (int, str, type(None)):
-        raise ValueError(
-            f"column {name!r}: expected an integer or a string, received {value!r}"
-        )
-    return None if value is None else str(value)
+    present = {name: record[name] for name in _IDS if record.get(name) is not None}
+    return record | {name: str(value) for name, value in present.items()}
 
 
 _READERS: dict[str, Callable[[pathlib.Path], pd.DataFrame]] = {

@@ -150,10 +150,10 @@ def _json_records(
     path: pathlib.Path, chunk: list[tuple[int, bytes]], fields: batches.Fields
 ) -> tuple[list[int], list[dict], list[batches.Problem]]:
     rows, records, broken = [], [], []
+    ids = [fields.names[key] for key in _IDS if key in fields.names]
     for row, line in chunk:
         try:
-            record = json.loads(line)
-            _check_json(record, fields)
+            record = json_record(line, ids)
         except ValueError as error:
             values = {"line": line.decode(errors="replace").rstrip("\r\n")}
             broken.append(batches.Problem(path, "line", row, str(error), values))
@@ -163,16 +163,26 @@ def _json_records(
     return rows, records, broken
 
 
-def _check_json(record: Any, fields: batches.Fields) -> None:
+def json_record(line: bytes, ids: Sequence[str]) -> dict:
+    """Parses a line of JSONL.
+
+    Args:
+      line: one JSON object.
+      ids: its columns that hold ids.
+
+    Raises:
+      ValueError: it is no JSON object, or an id is no integer, string or null.
+    """
+    record = json.loads(line)
     if not isinstance(record, dict):
         raise ValueError(f"expected a JSON object, received {record!r}")
-    for key in set(_IDS) & set(fields.names):
-        name = fields.names[key]
+    for name in ids:
         value = record.get(name)
         if type(value) not in (int, str, type(None)):
             raise ValueError(
                 f"column {name!r}: expected an integer or a string, received {value!r}"
             )
+    return record
 
 
 def _json_column(key: str, values: list) -> pa.Array:
